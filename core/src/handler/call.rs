@@ -1,0 +1,130 @@
+//! The erased boundary between the runtime and every form of handler.
+
+use std::fmt;
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use super::Failure;
+use crate::env::{BoxFuture, Env};
+use crate::event::Envelope;
+use crate::store::Effect;
+
+/// What every form of handler becomes: functions, closures, structs, batch handlers.
+///
+/// - The future owns all it needs; dropping it at an await is how a timeout, a lost promise or a
+///   second stop signal ends it.
+/// - A panic inside is the runtime's to catch; it counts as a failed attempt.
+pub trait AnyHandler: Send + Sync + 'static {
+    /// Handles one call: one event, or for a batch handler several.
+    fn call(&self, call: Call) -> BoxFuture<'static, Outcome>;
+}
+
+/// One run of a handler: its events and the conditions it runs under.
+#[derive(Clone)]
+pub struct Call {
+    /// The events; one, except for batch handlers. Never empty.
+    pub events: Items,
+    /// What all of them share.
+    pub scene: Arc<Scene>,
+}
+
+/// One event of a call.
+#[derive(Clone, Debug)]
+pub struct CallItem {
+    /// The event.
+    pub envelope: Arc<Envelope>,
+    /// Which try this is, counted from 1.
+    pub attempt: u32,
+}
+
+/// One item without an allocation, or many.
+#[derive(Clone, Debug)]
+pub enum Items {
+    /// A single event.
+    One(CallItem),
+    /// A batch; never empty.
+    Many(Vec<CallItem>),
+}
+
+impl Items {
+    /// The items in key order.
+    #[must_use]
+    pub fn as_slice(&self) -> &[CallItem] {
+        match self {
+            Self::One(item) => std::slice::from_ref(item),
+            Self::Many(items) => items,
+        }
+    }
+}
+
+/// What the events of one partition's tenure share.
+pub struct Scene {
+    /// Time and chance.
+    pub env: Env,
+    /// The subscription's name, part of every idempotency key.
+    pub subscription: Arc<str>,
+    /// The fencing token: the claim's epoch. It only grows per partition.
+    pub epoch: u64,
+    /// Ready when the handler should come to an end soon: drain, or the partition goes elsewhere.
+    pub cancelled: CancellationToken,
+}
+
+/// What came of a call: done with the effects it recorded, or failures by item.
+#[derive(Default)]
+pub struct Outcome {
+    /// Which items failed, by index, each at most once; empty: all are done.
+    pub failures: Vec<(usize, Failure)>,
+    /// Writes recorded for the commit; they count only where nothing failed (rule C6).
+    pub effects: Vec<Effect>,
+}
+
+impl Outcome {
+    /// Done, nothing recorded.
+    #[must_use]
+    pub const fn done() -> Self {
+        Self { failures: Vec::new(), effects: Vec::new() }
+    }
+
+    /// Every item of a call with `items` events failed with the same failure.
+    #[must_use]
+    pub fn failed(items: usize, failure: &Failure) -> Self {
+        Self { failures: (0..items).map(|at| (at, failure.clone())).collect(), effects: Vec::new() }
+    }
+
+    /// True when nothing failed.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.failures.is_empty()
+    }
+
+    /// The first failure.
+    #[must_use]
+    pub fn failure(&self) -> Option<&Failure> {
+        self.failures.first().map(|(_, failure)| failure)
+    }
+}
+
+impl fmt::Debug for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outcome")
+            .field("failures", &self.failures)
+            .field("effects", &self.effects.len())
+            .finish()
+    }
+}
+
+impl Call {
+    /// The first event: the only one, except for batch handlers.
+    #[must_use]
+    pub fn first(&self) -> &CallItem {
+        &self.events.as_slice()[0]
+    }
+}
+
+impl fmt::Debug for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ids: Vec<_> = self.events.as_slice().iter().map(|item| &item.envelope.meta.id).collect();
+        f.debug_struct("Call").field("subscription", &self.scene.subscription).field("events", &ids).finish()
+    }
+}

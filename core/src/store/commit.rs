@@ -1,0 +1,166 @@
+//! Group commit: all that queued up while the previous one ran, in one transaction.
+
+use std::fmt;
+
+use bytes::Bytes;
+
+use super::{AttemptRow, ClaimRef, Effect, Parked, ParkedId, Position, SessionId, Witness};
+use crate::event::PayloadHash;
+use crate::handler::Failure;
+use crate::text::Text;
+use crate::watermark::Watermark;
+
+/// One transaction's worth of results.
+#[derive(Debug)]
+pub struct CommitGroup {
+    /// Who commits; fenced by its row (rule S1).
+    pub session: SessionId,
+    /// The partitions that this group touches, sorted (rule C7). A claim may stand here without
+    /// events: then only its position is written.
+    pub claims: Vec<ClaimCommit>,
+    /// What commits together; in the order per key.
+    pub units: Vec<Unit>,
+}
+
+/// A partition's part of a group.
+#[derive(Debug, Clone)]
+pub struct ClaimCommit {
+    /// Checked to be still held, row locked until the end (rules C1, S2).
+    pub claim: ClaimRef,
+    /// What is finished without needing a row here, this group's events not yet among it.
+    pub watermark: Watermark,
+    /// The newest record known below the base.
+    pub witness: Option<Witness>,
+    /// The log's identity.
+    pub identity: Option<Text>,
+    /// The source's number of partitions.
+    pub partitions: u32,
+}
+
+/// Events that commit or fail together: one, or those of a batch handler's run.
+#[derive(Debug)]
+pub struct Unit {
+    /// The events; never empty.
+    pub events: Vec<CommitEvent>,
+    /// Run inside the transaction, in order, if all events are newly finished (rule C3).
+    pub effects: Vec<Effect>,
+}
+
+/// One event's part of a group.
+#[derive(Debug)]
+pub struct CommitEvent {
+    /// Index into the group's claims.
+    pub claim: usize,
+    /// Its offset; marked finished by `Finish` and `Park`.
+    pub offset: u64,
+    /// Its id.
+    pub id: Text,
+    /// Its lane key: a failed effect takes the key's later events out (rule C3).
+    pub key: Bytes,
+    /// Its payload's digest; `None`: no ledger row, the position is the ledger.
+    pub ledger: Option<PayloadHash>,
+    /// The parked row this run took; deleting it is the arbiter (rule P2), and no offset is marked.
+    pub unpark: Option<ParkedId>,
+    /// What to write.
+    pub verdict: Verdict,
+}
+
+/// What a commit writes of an event.
+#[derive(Debug)]
+pub enum Verdict {
+    /// Finished: ledger row or position, attempts cleared, effects.
+    Finish,
+    /// Into the parking table, its offset finished; no ledger row (rule P1).
+    Park(Box<Parked>),
+    /// A try failed: attempts are kept, the offset stays open.
+    Tried(AttemptRow),
+    /// About to run, marked so that a death counts (rule T1); the offset stays open.
+    Started(AttemptRow),
+}
+
+/// The answer to a commit.
+#[derive(Debug, Default)]
+pub struct Committed {
+    /// One fate per event, in the order of units and their events.
+    pub fates: Vec<Fate>,
+    /// Claims of this session that another wants (rule S5).
+    pub wanted: Vec<ClaimRef>,
+}
+
+/// What became of one event in a commit.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Fate {
+    /// Durable.
+    Committed,
+    /// Someone finished or parked it before: same id, same payload. Nothing was written.
+    Duplicate,
+    /// Someone finished or parked the id before with another payload (rule L4). Nothing was written.
+    Conflict,
+    /// Its claim is gone; nothing was written and nothing may be (rule C1).
+    Excluded,
+    /// Its effect failed; nothing of it was written (rule C3).
+    Failed(Failure),
+    /// An earlier event of its key, or another event of its unit, did not commit; nothing of it was
+    /// written. It must be run again.
+    Behind,
+}
+
+impl Fate {
+    /// True when the event's result is durable by this commit.
+    #[must_use]
+    pub fn is_committed(&self) -> bool {
+        matches!(self, Self::Committed)
+    }
+}
+
+impl fmt::Display for Fate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Committed => f.write_str("committed"),
+            Self::Duplicate => f.write_str("duplicate"),
+            Self::Conflict => f.write_str("conflict"),
+            Self::Excluded => f.write_str("excluded"),
+            Self::Failed(failure) => write!(f, "failed: {failure}"),
+            Self::Behind => f.write_str("behind"),
+        }
+    }
+}
+
+impl CommitGroup {
+    /// The events in the order of the fates.
+    pub fn events(&self) -> impl Iterator<Item = &CommitEvent> {
+        self.units.iter().flat_map(|unit| unit.events.iter())
+    }
+
+    /// The positions to write when these fates hold: what was finished before, and this group's
+    /// committed and duplicate events (`position_holds_what_survived`). A duplicate counts, because
+    /// its event is finished; an excluded claim has no position to write.
+    #[must_use]
+    pub fn positions(&self, fates: &[Fate], held: impl Fn(usize) -> bool) -> Vec<(ClaimRef, Position)> {
+        let mut marks: Vec<Option<Watermark>> =
+            (0..self.claims.len()).map(|at| held(at).then(|| self.claims[at].watermark.clone())).collect();
+        for (event, fate) in self.events().zip(fates) {
+            let ends = matches!(event.verdict, Verdict::Finish | Verdict::Park(_)) && event.unpark.is_none();
+            if ends && matches!(fate, Fate::Committed | Fate::Duplicate) {
+                if let Some(mark) = &mut marks[event.claim] {
+                    mark.finish(event.offset);
+                }
+            }
+        }
+        let written = self.claims.iter().zip(marks).filter_map(|(claim, mark)| Some((claim, mark?)));
+        written.map(|(claim, mark)| (claim.claim.clone(), claim.position(&mark))).collect()
+    }
+}
+
+impl ClaimCommit {
+    fn position(&self, watermark: &Watermark) -> Position {
+        let (base, sparse) = watermark.encode();
+        Position {
+            base,
+            sparse,
+            identity: self.identity.clone(),
+            witness: self.witness.filter(|witness| witness.offset < base),
+            partitions: self.partitions,
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! Writes that a handler recorded, to run inside the transaction that commits its event.
+
+use std::any::{Any, TypeId};
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::StoreAdapter;
+use crate::env::BoxFuture;
+use crate::handler::Failure;
+
+/// A recorded write in the words of store `S`. It may run more than once; only one run commits.
+pub type EffectFn<S> = Arc<dyn Fn(Tx<S>) -> BoxFuture<'static, Result<(), Failure>> + Send + Sync>;
+
+/// A recorded write of any store.
+#[derive(Clone)]
+pub struct Effect {
+    store: TypeId,
+    kind: &'static str,
+    run: Arc<dyn Any + Send + Sync>,
+}
+
+impl Effect {
+    /// A write for store `S`.
+    pub fn new<S: StoreAdapter>(run: EffectFn<S>) -> Self {
+        Self { store: TypeId::of::<S>(), kind: S::KIND, run: Arc::new(run) }
+    }
+
+    /// The write, if it is for store `S`. A service whose handlers name another store than the
+    /// configured one is refused at start, so that an adapter sees only its own.
+    #[must_use]
+    pub fn for_store<S: StoreAdapter>(&self) -> Option<&EffectFn<S>> {
+        if self.store == TypeId::of::<S>() { self.run.downcast_ref() } else { None }
+    }
+}
+
+impl fmt::Debug for Effect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Effect({})", self.kind)
+    }
+}
+
+/// The transaction that commits an event, lent to a handler's write. Derefs to the store's connection.
+///
+/// It owns the connection while the write runs and gives it back when dropped, however the write ends.
+pub struct Tx<S: StoreAdapter> {
+    connection: Option<S::Connection>,
+    home: TxHome<S>,
+}
+
+/// Where a connection comes back to when its [`Tx`] is dropped. For store adapters.
+pub struct TxHome<S: StoreAdapter>(Arc<Mutex<Option<S::Connection>>>);
+
+impl<S: StoreAdapter> Clone for TxHome<S> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<S: StoreAdapter> Default for TxHome<S> {
+    fn default() -> Self {
+        Self(Arc::new(Mutex::new(None)))
+    }
+}
+
+impl<S: StoreAdapter> TxHome<S> {
+    /// Lends `connection` out.
+    #[must_use]
+    pub fn lend(&self, connection: S::Connection) -> Tx<S> {
+        Tx { connection: Some(connection), home: self.clone() }
+    }
+
+    /// Takes the connection back; `None` while a [`Tx`] still has it.
+    #[must_use]
+    pub fn take(&self) -> Option<S::Connection> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+impl<S: StoreAdapter> Tx<S> {
+    /// Ends the write well: `tx.done()` is its last line.
+    ///
+    /// # Errors
+    /// None; the type is what a write returns, so that `?` works before it.
+    pub fn done(self) -> Result<(), Failure> {
+        Ok(())
+    }
+}
+
+impl<S: StoreAdapter> Drop for Tx<S> {
+    fn drop(&mut self) {
+        *self.home.0.lock().unwrap_or_else(PoisonError::into_inner) = self.connection.take();
+    }
+}
+
+impl<S: StoreAdapter> Deref for Tx<S> {
+    type Target = S::Connection;
+    fn deref(&self) -> &S::Connection {
+        self.connection.as_ref().expect("a Tx has its connection until it is dropped")
+    }
+}
+
+impl<S: StoreAdapter> DerefMut for Tx<S> {
+    fn deref_mut(&mut self) -> &mut S::Connection {
+        self.connection.as_mut().expect("a Tx has its connection until it is dropped")
+    }
+}
+
+impl<S: StoreAdapter> fmt::Debug for Tx<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Tx({})", S::KIND)
+    }
+}

@@ -1,0 +1,135 @@
+//! The store's edge: a unit of work, not a bag of tables.
+//!
+//! A store knows sessions, claims, the ledger, attempts and parked events. Rules named here (A1, C2, …)
+//! are those of the store protocol; a store keeps them, the runtime relies on them, the conformance
+//! suite notices their breach.
+
+mod admit;
+mod claim;
+mod commit;
+mod effect;
+mod parked;
+mod session;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+pub use admit::{Admission, AdmitBatch, AdmitEvent};
+pub use claim::{AttemptRow, Claim, ClaimAnswer, ClaimRef, ClaimRequest, Position, Scope, Witness};
+pub use commit::{ClaimCommit, CommitEvent, CommitGroup, Committed, Fate, Unit, Verdict};
+pub use effect::{Effect, EffectFn, Tx, TxHome};
+pub use parked::{DeadQuery, Death, Parked, ParkedId, Reason, ReleaseAnswer};
+pub use session::{NewSession, Renewed, SessionId};
+
+use crate::env::Env;
+use crate::error::Error;
+
+/// A unit of work over one database.
+///
+/// Sessions (S1, S4):
+/// - `session_id_is_never_reused`: `register` under a used id fails, also after that session's end.
+/// - `renew_never_revives`: renewing a session that was taken over, closed or expired-and-deleted is
+///   `SessionLost`; it is a plain update, never an insert.
+/// - `expiry_is_the_databases_clock`: a session is dead when the database's clock passed its expiry.
+/// - `takeover_defeats_commits_in_flight`: after a session was taken over, nothing of it commits.
+///
+/// Claims (S2, S5, L2):
+/// - `claim_is_exclusive`: a partition claimed by a live session is not granted to another.
+/// - `epoch_only_grows`: each grant's epoch is greater than all before it for that partition.
+/// - `claim_marks_wanted`: asking for a live owner's claim marks it wanted; renewals and commits of the
+///   owner report it.
+/// - `claim_of_dead_session_is_granted`: with the dead session's row deleted first.
+/// - `claim_after_handover_limit_is_granted`: wanted for longer than the limit, also of a live owner.
+/// - `release_keeps_position`: a release frees the claim and keeps its position; it says whether the end was clean.
+/// - `claim_brings_position_and_attempts`: a grant carries position, sparse set, witness, identity,
+///   attempts and pending releases, read after the epoch was raised (A2).
+///
+/// Admit (A1, P1, L4):
+/// - `admit_finds_finished`, `admit_finds_conflict`, `admit_finds_parked`: in the order of the batch.
+///
+/// Commit (C1 to C7, U1):
+/// - `commit_is_atomic`: ledger, position, attempts, parking and effects of an event all, or none.
+/// - `commit_once`: a second commit of an id is `Duplicate` (or `Conflict`), and its effect leaves no trace.
+/// - `commit_checks_session`: without a live row, `SessionLost` and nothing written.
+/// - `commit_leaves_out_lost_claims`: events of a lost claim are `Excluded`; the others commit.
+/// - `failed_effect_fails_alone`: it takes its event's rows with it, its key's later events are `Behind`,
+///   other keys commit.
+/// - `failed_commit_finds_the_culprit`: where the commit itself fails, the group is halved until the culprit is alone.
+/// - `position_holds_what_survived`: the stored base and sparse set cover committed events only.
+/// - `resolve_waits_out_the_lost_commit`: `resolve` locks the session first, then reads.
+/// - `attempts_are_kept`: recorded attempts come back with the next claim, and go with the finish.
+///
+/// Operators (P2, P3):
+/// - `dead_letters_are_listed`: with all facts, in pages.
+/// - `release_reaches_the_owner`: a requested release is reported to the claim's owner until it is done.
+/// - `unpark_is_arbitrated_by_the_row`: of two commits that take the same parked row, one is `Duplicate`.
+///
+/// Retention:
+/// - `sweep_forgets_only_the_old`: ledger rows older than the keep time go, by dropping; younger ones stay.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// The adapter's kind, such as `sqlite`, for messages.
+    fn kind(&self) -> &'static str;
+
+    /// Whether other processes can work on the same store.
+    fn shared(&self) -> bool;
+
+    /// Inserts the worker's session row.
+    async fn register(&self, session: NewSession) -> Result<(), Error>;
+
+    /// Puts off the session's expiry by its lifetime and reports what others want of it.
+    ///
+    /// # Errors
+    /// `SessionLost` when the row is gone; a transient `Store` error when the store can't be asked.
+    async fn renew(&self, session: SessionId) -> Result<Renewed, Error>;
+
+    /// Deletes the session and releases all that it holds, cleanly.
+    async fn close_session(&self, session: SessionId) -> Result<(), Error>;
+
+    /// Asks for a partition.
+    async fn claim(&self, request: ClaimRequest) -> Result<ClaimAnswer, Error>;
+
+    /// Gives claims back; those no longer held are passed over. `clean`: nothing of them was in flight.
+    async fn release(&self, session: SessionId, claims: &[ClaimRef], clean: bool) -> Result<(), Error>;
+
+    /// Reads what is known of a batch of events; one answer per event, in order.
+    async fn admit(&self, batch: AdmitBatch) -> Result<Vec<Admission>, Error>;
+
+    /// Writes a group in one transaction; one result per event, in order.
+    ///
+    /// # Errors
+    /// `SessionLost`: nothing was written, nor will be. `Unknown`: ask `resolve`. A transient `Store`
+    /// error: nothing was written; the same group may be committed again.
+    async fn commit(&self, group: &CommitGroup) -> Result<Committed, Error>;
+
+    /// After an unknown answer: which events of the group are durable (rule U1).
+    async fn resolve(&self, group: &CommitGroup) -> Result<Vec<Fate>, Error>;
+
+    /// Dead letters of a subscription, oldest first.
+    async fn dead_letters(&self, query: DeadQuery) -> Result<Vec<Parked>, Error>;
+
+    /// Asks the owner of the parked event's key to run it (rule P3).
+    async fn request_release(&self, id: ParkedId) -> Result<ReleaseAnswer, Error>;
+
+    /// Drops ledger rows of a subscription older than `keep`; returns how many containers (partitions,
+    /// generations) were dropped.
+    async fn sweep(&self, subscription: &str, keep: Duration) -> Result<u64, Error>;
+}
+
+/// What names a store in code: `.store(Sqlite)`, `Effects<Sqlite>`, `Tx<Sqlite>`.
+pub trait StoreAdapter: Send + Sync + 'static {
+    /// The key of its table in `[store.KIND]`.
+    const KIND: &'static str;
+    /// Its configuration.
+    type Config: crate::config::Component;
+    /// What a [`Tx`] derefs to, such as a connection of the database's driver.
+    type Connection: Send + 'static;
+
+    /// Connects, migrates, and is ready to work.
+    fn open(
+        &self,
+        config: Self::Config,
+        env: &Env,
+    ) -> impl Future<Output = Result<std::sync::Arc<dyn Store>, Error>> + Send;
+}
