@@ -3,19 +3,24 @@
 # shellcheck source=tests/brokers/lib/paths.sh
 source "$(dirname "${BASH_SOURCE[0]}")/paths.sh"
 
-# servers [NAME...]: the names given, or all. A server is there because its file is there.
-servers() {
-    local name file
+# A server is there because its file is there.
+all_servers() {
+    local file
+    for file in "$brokers"/servers/*.sh; do
+        basename "$file" .sh
+    done
+}
+
+# servers_or_all [NAME...]: the names given, or all.
+servers_or_all() {
+    local name
+    (($#)) || all_servers
     for name in "$@"; do
         [[ -f $brokers/servers/$name.sh ]] || {
             say "no server named $name: there is no tests/brokers/servers/$name.sh"
             return 1
         }
         echo "$name"
-    done
-    (($#)) && return
-    for file in "$brokers"/servers/*.sh; do
-        basename "$file" .sh
     done
 }
 
