@@ -17,7 +17,7 @@ java_why_not() {
 # "17.0.15" is release 17, "1.8.0" is release 8; 0 when it does not say.
 java_release() {
     local line
-    line=$(java -version 2>&1 | head -n 1)
+    read -r line < <(java -version 2>&1) || true
     [[ $line =~ \"(1\.)?([0-9]+) ]] || { echo 0; return; }
     echo "${BASH_REMATCH[2]}"
 }
