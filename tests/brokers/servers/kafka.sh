@@ -17,8 +17,8 @@ kafka_up() {
     if docker_answers; then
         container_up kafka && return
         container_down kafka || true
-        say "kafka: the container did not start, see $dir/log; trying without Docker"
         mv -f "$dir/log" "$dir/docker.log"
+        say "kafka: the container did not start, see $dir/docker.log; trying without Docker"
     fi
     kafka_process "$KEYLANE_KAFKA_PORT" "$(port controller)"
 }
