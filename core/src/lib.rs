@@ -24,5 +24,9 @@ pub mod watermark;
 
 pub use env::Env;
 pub use error::{Class, Error, ErrorKind};
-pub use handler::{Failure, ResultExt};
+pub use handler::{
+    Batch, BatchContext, Call, Codec, Context, Effects, Event, Failure, FromRef, Handler, Json, Next,
+    Outcome, Raw, RawEvent, ResultExt, Routes, State, route,
+};
+pub use store::Tx;
 pub use text::Text;
