@@ -12,12 +12,15 @@
 
 pub mod broker;
 pub mod config;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 pub mod delivery;
 pub mod env;
 pub mod error;
 pub mod event;
 pub mod handler;
 pub mod lanes;
+pub mod memory;
 pub mod store;
 pub mod text;
 pub mod watermark;

@@ -141,10 +141,11 @@ impl CommitGroup {
             (0..self.claims.len()).map(|at| held(at).then(|| self.claims[at].watermark.clone())).collect();
         for (event, fate) in self.events().zip(fates) {
             let ends = matches!(event.verdict, Verdict::Finish | Verdict::Park(_)) && event.unpark.is_none();
-            if ends && matches!(fate, Fate::Committed | Fate::Duplicate) {
-                if let Some(mark) = &mut marks[event.claim] {
-                    mark.finish(event.offset);
-                }
+            if ends
+                && matches!(fate, Fate::Committed | Fate::Duplicate)
+                && let Some(mark) = &mut marks[event.claim]
+            {
+                mark.finish(event.offset);
             }
         }
         let written = self.claims.iter().zip(marks).filter_map(|(claim, mark)| Some((claim, mark?)));
