@@ -13,6 +13,12 @@ use super::{
 use crate::env::BoxFuture;
 
 /// What can be routed: any form of handler whose arguments, future and result are as they must be.
+#[diagnostic::on_unimplemented(
+    message = "this is not a handler",
+    label = "not an `async fn` of one to four owned arguments, nor a struct that implements `Handler`",
+    note = "write `async fn handle(event: Event<T>) -> Result<(), Failure>`",
+    note = "a closure names the types of its arguments: `async |event: Event<T>| ..`"
+)]
 pub trait IntoRoute<Form, St, P>: Sized {
     /// The stores that its arguments write to.
     #[doc(hidden)]

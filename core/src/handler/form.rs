@@ -44,14 +44,6 @@ pub trait Handler: Send + Sync + 'static {
 ///
 /// The implementations ask for as little as they can: so the compiler settles on one of them, and what
 /// is wrong with a handler is said of the part that is wrong.
-#[diagnostic::on_unimplemented(
-    message = "`{Self}` is not a handler",
-    label = "not an `async fn` of one to four owned arguments, nor a struct that implements `Handler`",
-    note = "write `async fn handle(event: Event<T>) -> Result<(), Failure>`",
-    note = "a closure names the types of its arguments: `async |event: Event<T>| ..`",
-    note = "an async closure can't use what it captured: take it by `State<T>`, or clone it in each call, \
-            `move |event: Event<T>| {{ let x = x.clone(); async move {{ .. }} }}`"
-)]
 pub trait HandlerForm<Form> {
     /// What is kept of it.
     #[doc(hidden)]

@@ -33,7 +33,17 @@
 //! | your own | what implements [`FromCall`] |
 //!
 //! Closures (`async |event: Event<OrderPaid>| ..`) are handlers too, and so are structs that implement
-//! [`Handler`].
+//! [`Handler`]. What a closure captured outlives each call only as a clone:
+//!
+//! ```
+//! # use std::sync::Arc;
+//! # use keylane::{RawEvent, Routes};
+//! let sender = Arc::new(String::from("us"));
+//! let routes: Routes = Routes::new().on("order.paid", move |event: RawEvent| {
+//!     let sender = sender.clone();
+//!     async move { println!("{} bytes from {sender}", event.len()) }
+//! });
+//! ```
 //!
 //! # What a handler returns
 //!
@@ -92,10 +102,10 @@ pub use form::{Handler, HandlerForm, HandlerFuture, HandlerOutput};
 pub use from_call::{Arguments, FromCall, StoreNeed};
 pub use parts::{BatchParts, CallParts};
 pub use route::{Options, RouteWith, route};
-pub use routes::{BATCH_MAX, Routes};
+pub use routes::{BATCH_MAX, IntoRouteTable, Routes};
 pub use state::{FromRef, State};
 pub use table::{Route, RouteTable};
 pub use wrap::Next;
 
-#[cfg(test)]
+#[cfg(all(test, feature = "json"))]
 mod tests;

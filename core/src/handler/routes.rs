@@ -28,6 +28,23 @@ pub struct Routes<St = ()> {
     mistakes: Vec<String>,
 }
 
+/// Routes that are ready for a subscription: none of their handlers misses its state.
+#[diagnostic::on_unimplemented(
+    message = "these routes miss their state: they are `{Self}`",
+    label = "routes without their state",
+    note = "give it before a subscription gets the routes: `.with_state(..)`"
+)]
+pub trait IntoRouteTable {
+    /// The routes as the runtime uses them.
+    fn into_table(self) -> RouteTable;
+}
+
+impl IntoRouteTable for Routes {
+    fn into_table(self) -> RouteTable {
+        self.build()
+    }
+}
+
 struct Entry<St> {
     /// `None`: every kind that has no own route.
     kind: Option<Text>,

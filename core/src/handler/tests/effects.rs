@@ -1,5 +1,7 @@
 //! Recorded writes: when they count, and that they can be run again.
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use super::*;
 use crate::store::{Tx, TxHome};
 
@@ -55,16 +57,40 @@ fn a_failed_write_gives_its_connection_back() {
 }
 
 #[test]
-fn a_write_after_the_end_is_dropped() {
+fn a_write_after_the_end_is_dropped_and_said_so() {
     type Kept = Arc<std::sync::Mutex<Option<Effects<Notes>>>>;
     let kept = Kept::default();
     let keeps = async |State(kept): State<Kept>, fx: Effects<Notes>| {
-        *kept.lock().unwrap() = Some(fx);
+        *kept.lock().expect("nobody panics with it") = Some(fx);
     };
     let outcome = run(Routes::new().all(keeps).with_state(kept.clone()), call("any", &[""]));
-    let mut late = kept.lock().unwrap().take().expect("the handler kept it");
-    late.commit_with((), async |tx: Tx<Notes>, ()| tx.done());
+    let mut late = kept.lock().expect("nobody panics with it").take().expect("the handler kept it");
+    let errors = Errors::default();
+    tracing::subscriber::with_default(errors.clone(), || {
+        late.commit_with((), async |tx: Tx<Notes>, ()| tx.done());
+    });
     assert!(outcome.effects.is_empty());
+    assert_eq!(errors.0.load(Ordering::Relaxed), 1);
+}
+
+/// Counts errors that were logged.
+#[derive(Clone, Default)]
+struct Errors(Arc<AtomicU32>);
+
+impl tracing::Subscriber for Errors {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        *metadata.level() == tracing::Level::ERROR
+    }
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+    fn event(&self, _: &tracing::Event<'_>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+    fn enter(&self, _: &tracing::span::Id) {}
+    fn exit(&self, _: &tracing::span::Id) {}
 }
 
 #[test]

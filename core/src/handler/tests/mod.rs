@@ -2,6 +2,7 @@
 
 mod batches;
 mod calls;
+mod cost;
 mod effects;
 mod forms;
 mod routing;

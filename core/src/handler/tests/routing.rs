@@ -77,6 +77,10 @@ fn all_mistakes_are_reported_together() {
 
 type Trace = Arc<Mutex<Vec<&'static str>>>;
 
+fn note(trace: &Trace, what: &'static str) {
+    trace.lock().expect("nobody panics with the trace").push(what);
+}
+
 fn tracing(
     trace: &Trace,
     enter: &'static str,
@@ -86,9 +90,9 @@ fn tracing(
     move |call, next| {
         let trace = trace.clone();
         Box::pin(async move {
-            trace.lock().unwrap().push(enter);
+            note(&trace, enter);
             let outcome = next.run(call).await;
-            trace.lock().unwrap().push(leave);
+            note(&trace, leave);
             outcome
         })
     }
@@ -97,10 +101,10 @@ fn tracing(
 #[test]
 fn middleware_encloses_every_handler_and_the_last_is_outermost() {
     async fn single(_: RawEvent, State(trace): State<Trace>) {
-        trace.lock().unwrap().push("single");
+        note(&trace, "single");
     }
     async fn batch(_: Batch<bytes::Bytes, Raw>, State(trace): State<Trace>) {
-        trace.lock().unwrap().push("batch");
+        note(&trace, "batch");
     }
     let trace = Trace::default();
     let table = Routes::new()
