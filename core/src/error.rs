@@ -28,6 +28,8 @@ pub enum ErrorKind {
     Corrupt,
     /// A limit in time was passed.
     Timeout,
+    /// A subscription stopped, because it was told to stop at an event that can't be handled.
+    Stopped,
     /// The thing asked of is closed or closing.
     Closed,
 }

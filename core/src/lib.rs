@@ -21,6 +21,8 @@ pub mod event;
 pub mod handler;
 pub mod lanes;
 pub mod memory;
+pub mod middleware;
+pub mod runtime;
 pub mod store;
 pub mod text;
 pub mod watermark;
@@ -31,5 +33,6 @@ pub use handler::{
     Batch, BatchContext, Call, Codec, Context, Effects, Event, Failure, FromRef, Handler, Json, Next,
     Outcome, Raw, RawEvent, ResultExt, Routes, State, route,
 };
+pub use runtime::{Admin, Handle, Runtime};
 pub use store::Tx;
 pub use text::Text;

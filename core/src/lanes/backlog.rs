@@ -53,6 +53,10 @@ impl<T> Backlog<T> {
         self.nodes.len()
     }
 
+    pub(super) fn front(&self, queue: Queue) -> Option<&T> {
+        self.nodes.get(queue.head as usize).map(|node| &node.item)
+    }
+
     pub(super) fn push_back(&mut self, queue: &mut Queue, item: T) {
         let place = self.store(item, NIL);
         self.link(queue, place);

@@ -171,6 +171,41 @@ impl<T: Item> Lanes<T> {
         }
     }
 
+    /// The item that would be next in a lane whose item is out; for putting batches together.
+    #[must_use]
+    pub fn front(&self, lane: LaneId) -> Option<&T> {
+        let index = self.roster.check(lane)?;
+        self.backlog.front(self.roster.lane(index).queue)
+    }
+
+    /// Takes one more item of a lane that is running already: it ends with the lane's turn.
+    pub fn take_front(&mut self, lane: LaneId) -> Option<T> {
+        let index = self.roster.check(lane)?;
+        let lane = self.roster.lane_mut(index);
+        if lane.state != State::Running {
+            return None;
+        }
+        let item = self.backlog.pop_front(&mut lane.queue)?;
+        self.bytes -= item.bytes();
+        Some(item)
+    }
+
+    /// Puts an item that was taken back to the front, and leaves the lane in its turn.
+    ///
+    /// When no item of this lane is out, the item is pushed anew: an item is never lost here.
+    pub fn push_front(&mut self, lane: LaneId, item: T) {
+        let out = self
+            .roster
+            .check(lane)
+            .filter(|index| matches!(self.roster.lane(*index).state, State::Running | State::Held));
+        let Some(index) = out else {
+            self.push(item);
+            return;
+        };
+        self.bytes += item.bytes();
+        self.backlog.push_front(&mut self.roster.lane_mut(index).queue, item);
+    }
+
     /// Makes the lanes ready whose time has come, the earliest first; says how many.
     pub fn wake(&mut self, now: Instant) -> usize {
         let before = self.timers.len();
@@ -239,6 +274,12 @@ impl<T: Item> Lanes<T> {
 }
 
 impl<T> Lanes<T> {
+    /// How many items a lane holds, without the one that is out; none when the lane is gone.
+    #[must_use]
+    pub fn depth(&self, lane: LaneId) -> u32 {
+        self.roster.check(lane).map_or(0, |index| self.roster.lane(index).queue.len())
+    }
+
     /// Items in all lanes, without those that are out.
     #[must_use]
     pub fn len(&self) -> usize {
