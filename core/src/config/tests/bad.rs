@@ -74,6 +74,23 @@ window = "30s"
 }
 
 #[test]
+fn one_unreadable_value_does_not_hide_the_next() {
+    let text = format!("{LEAST}start = 'never'\nevent = {{ id = 'x', key = 'y' }}\ntimeout = 'a while'\n");
+    insta::assert_snapshot!(report(&text), @r#"
+    4 problems in orders.toml
+      orders.toml:6:9: subscription.billing.start: `never` is not a start; write `earliest`, `latest` or a time with its zone such as `2026-01-31T12:00:00Z`
+      orders.toml:7:16: subscription.billing.event.id: `x` is not a place in an event; write `broker`, `header:NAME`, `payload:/json/pointer` or, where it serves, `const:TEXT`
+      orders.toml:7:27: subscription.billing.event.key: `y` is not a place in an event; write `broker`, `header:NAME`, `payload:/json/pointer` or, where it serves, `const:TEXT`
+      orders.toml:8:11: subscription.billing.timeout: `a while` is not a duration; write whole numbers with the units d, h, m, s, ms, us or ns, largest first, such as "250ms" or "1h30m"
+    "#);
+}
+
+#[test]
+fn columns_are_characters() {
+    insta::assert_snapshot!(report(&format!("{LEAST}event = {{ id = 'const:\u{e4}\u{f6}', kinds = 1 }}")), @"orders.toml:6:28: subscription.billing.event.kinds: unknown key; did you mean `kind`?");
+}
+
+#[test]
 fn one_mistake_is_one_line() {
     let report = report("[store.memory]\n[broker.main.log]\n[runtime]\n  drain = '5s'\n");
     insta::assert_snapshot!(report, @"orders.toml:4:3: runtime.drain: unknown key; did you mean `drain_max`?");

@@ -77,11 +77,13 @@ fn files_are_read_without_their_last_line_break() {
 
 #[test]
 fn only_small_regular_files_are_read() {
-    let path = |name: &str| std::path::PathBuf::from(name);
-    assert!(interpolate::read_file(&path(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"))).is_ok());
-    for refused in ["/dev/zero", concat!(env!("CARGO_MANIFEST_DIR"), "/src"), "/nonexistent"] {
-        assert!(interpolate::read_file(&path(refused)).is_err(), "{refused}");
-    }
+    let large = std::env::temp_dir().join(format!("keylane-large-{}", std::process::id()));
+    std::fs::write(&large, vec![b'x'; (64 << 10) + 1]).unwrap();
+    let error = |path: &str| interpolate::read_file(path.as_ref()).unwrap_err().to_string();
+    let refused = [error("/dev/null"), error(env!("CARGO_MANIFEST_DIR")), error(large.to_str().unwrap())];
+    std::fs::remove_file(&large).unwrap();
+    assert_eq!(refused, ["not a regular file", "not a regular file", "larger than 64KiB"]);
+    assert!(interpolate::read_file(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml").as_ref()).is_ok());
 }
 
 #[test]
