@@ -1,0 +1,5 @@
+//! The embedded log.
+mod chunk;
+mod partition;
+mod retention;
+mod share;
