@@ -52,7 +52,11 @@ impl Streams {
     }
 
     /// The stream called `name`, made with `partitions` (or the configured number) where there is none.
-    pub(crate) async fn make(&self, name: &str, partitions: Option<NonZeroU32>) -> Result<Arc<Stream>, Error> {
+    pub(crate) async fn make(
+        &self,
+        name: &str,
+        partitions: Option<NonZeroU32>,
+    ) -> Result<Arc<Stream>, Error> {
         if let Some(stream) = self.find(name).await? {
             return Ok(stream);
         }
@@ -82,10 +86,11 @@ impl Streams {
     /// All streams, by name.
     pub(crate) async fn all(&self) -> Result<Vec<Arc<Stream>>, Error> {
         let mut reader = self.database.read().await?;
-        let rows = sqlx::query("SELECT id, name, identity, partitions FROM keylane_log_streams ORDER BY name")
-            .fetch_all(&mut *reader)
-            .await
-            .map_err(failed("could not list the streams"))?;
+        let rows =
+            sqlx::query("SELECT id, name, identity, partitions FROM keylane_log_streams ORDER BY name")
+                .fetch_all(&mut *reader)
+                .await
+                .map_err(failed("could not list the streams"))?;
         rows.iter().map(|row| read(row).map(Arc::new)).collect()
     }
 
@@ -167,7 +172,8 @@ async fn insert(
 }
 
 fn read(row: &SqliteRow) -> Result<Stream, Error> {
-    let corrupt = |what: &str| Error::new(ErrorKind::Corrupt, format!("a stream's row in the log has {what}"));
+    let corrupt =
+        |what: &str| Error::new(ErrorKind::Corrupt, format!("a stream's row in the log has {what}"));
     let partitions = u32::try_from(row.get::<i64, _>(3)).ok().and_then(NonZeroU32::new);
     Ok(Stream {
         id: row.get(0),
