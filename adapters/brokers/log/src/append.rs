@@ -10,6 +10,7 @@ use keylane_sqlite::Database;
 use sqlx::Row;
 use sqlx::sqlite::SqliteConnection;
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 
 use crate::chunk::ChunkBuilder;
 use crate::error::failed;
@@ -42,9 +43,23 @@ impl Job {
     }
 }
 
-/// Appends until all senders are gone.
-pub(crate) async fn run(database: Arc<Database>, env: Env, mut jobs: mpsc::Receiver<Job>) {
-    while let Some(first) = jobs.recv().await {
+/// Appends until the broker is closed and what was queued by then is appended.
+pub(crate) async fn run(
+    database: Arc<Database>,
+    env: Env,
+    mut jobs: mpsc::Receiver<Job>,
+    closing: CancellationToken,
+) {
+    loop {
+        // Closing first: it only bars the queue, whose rest still comes out.
+        let first = tokio::select! { biased;
+            () = closing.cancelled(), if !jobs.is_closed() => {
+                jobs.close();
+                continue;
+            }
+            job = jobs.recv() => job,
+        };
+        let Some(first) = first else { return };
         let mut bytes = first.bytes();
         let mut group = vec![first];
         while bytes < GROUP_BYTES

@@ -52,6 +52,11 @@ pub(crate) fn closed(what: &str) -> Error {
     Error::new(ErrorKind::Closed, format!("{what} is closed"))
 }
 
+/// The same failure once more, for each of those that it hit.
+pub(crate) fn repeated(error: &Error) -> Error {
+    Error::new(error.kind(), error.to_string()).with_class(error.class())
+}
+
 /// A damaged file and a wrong statement stay wrong; for all else somebody or some time may help.
 fn class_of(error: &sqlx::Error) -> Class {
     const ERROR: u32 = 1;

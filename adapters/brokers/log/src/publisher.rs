@@ -1,16 +1,17 @@
 //! Writing: which partition, within which limits, and an answer for each record.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use async_trait::async_trait;
 use keylane::broker::{Outgoing, Partition, Publisher, Receipt};
 use keylane::{Class, Error, ErrorKind};
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 
 use crate::append::{Entry, GROUP_BYTES, Job, Place};
 use crate::chunk::encode;
-use crate::error::{closed, deleted, unknown};
+use crate::error::{closed, deleted, repeated, unknown};
 use crate::partition::partition_of;
 use crate::stream::{Stream, Streams};
 
@@ -20,7 +21,8 @@ pub(crate) struct LogPublisher {
     limits: Limits,
     /// Where the next record without a key goes.
     turn: AtomicU32,
-    closed: AtomicBool,
+    /// Of this publisher or of the whole log.
+    closed: CancellationToken,
 }
 
 /// What a publisher may do.
@@ -55,8 +57,15 @@ impl Ready {
 type Results = Vec<Option<Result<Receipt, Error>>>;
 
 impl LogPublisher {
-    pub(crate) fn new(streams: Arc<Streams>, jobs: mpsc::Sender<Job>, limits: Limits, turn: u32) -> Self {
-        Self { streams, jobs, limits, turn: AtomicU32::new(turn), closed: AtomicBool::new(false) }
+    /// `turn`: at which partition keyless records begin.
+    pub(crate) fn new(
+        streams: Arc<Streams>,
+        jobs: mpsc::Sender<Job>,
+        limits: Limits,
+        turn: u32,
+        closed: CancellationToken,
+    ) -> Self {
+        Self { streams, jobs, limits, turn: AtomicU32::new(turn), closed }
     }
 
     /// Appends what it can of `batch` at places `of` it; returns the places whose stream has just gone.
@@ -76,7 +85,7 @@ impl LogPublisher {
             // that the caller will publish again.
             let places = match &failed {
                 None => self.append(entries).await,
-                Some(error) => Err(again(error)),
+                Some(error) => Err(repeated(error)),
             };
             match places {
                 Ok(places) => {
@@ -86,7 +95,7 @@ impl LogPublisher {
                 }
                 Err(error) => {
                     for key in keys {
-                        results[key.at] = Some(Err(again(&error)));
+                        results[key.at] = Some(Err(repeated(&error)));
                     }
                     failed = Some(error);
                 }
@@ -151,7 +160,7 @@ impl LogPublisher {
 #[async_trait]
 impl Publisher for LogPublisher {
     async fn publish(&self, batch: Vec<Outgoing>) -> Vec<Result<Receipt, Error>> {
-        if self.closed.load(Ordering::Relaxed) {
+        if self.closed.is_cancelled() {
             return batch.iter().map(|_| Err(closed("the publisher"))).collect();
         }
         let mut results: Results = batch.iter().map(|_| None).collect();
@@ -165,7 +174,7 @@ impl Publisher for LogPublisher {
 
     /// What was published is durable when its call returns: there is nothing to flush.
     async fn close(&self) {
-        self.closed.store(true, Ordering::Relaxed);
+        self.closed.cancel();
     }
 }
 
@@ -187,9 +196,4 @@ fn parts(ready: Vec<Ready>) -> Vec<Vec<Ready>> {
         }
     }
     parts
-}
-
-/// The same failure for each record of a part.
-fn again(error: &Error) -> Error {
-    Error::new(error.kind(), error.to_string()).with_class(error.class())
 }
