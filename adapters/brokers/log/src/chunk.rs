@@ -1,0 +1,272 @@
+//! How records lie in a row: several of one append together, as one blob.
+//!
+//! A row a record would cost an index entry and a trip through the driver for each; a chunk shares them
+//! among all that one append brought to a partition, up to [`CHUNK_BYTES`]. The layout, all numbers
+//! little-endian:
+//!
+//! ```text
+//! chunk  := 0x01 record*                                  the first byte is the layout's version
+//! record := length:u32 body                               length of the body
+//! body   := has_key:u8 [length:u32 key] headers:u16 (length:u16 name length:u32 value)* payload
+//! ```
+//!
+//! What is read is copied once, record by record, into a buffer that key, headers and payload share: a
+//! record that is held for long must not keep its whole chunk in memory.
+
+use bytes::{BufMut, Bytes};
+use keylane::Text;
+use keylane::event::{Headers, Record};
+
+/// A chunk is closed before the record that would take it past this; a greater record lies alone.
+pub(crate) const CHUNK_BYTES: usize = 64 * 1024;
+
+const VERSION: u8 = 1;
+
+/// A record's encoded form, or which of its parts the layout can't hold.
+pub(crate) fn encode(record: &Record) -> Result<Vec<u8>, &'static str> {
+    let key = record.key.as_deref();
+    let headers = u16::try_from(record.headers.len()).map_err(|_| "more than 65535 headers")?;
+    let room = 4 + 1 + 4 + 2 + key.map_or(0, <[u8]>::len) + record.headers.bytes() + 6 * record.headers.len();
+    let mut out = Vec::with_capacity(room + record.payload.len());
+    out.put_u32_le(0);
+    out.put_u8(u8::from(key.is_some()));
+    if let Some(key) = key {
+        out.put_u32_le(u32::try_from(key.len()).map_err(|_| "a key over 4 GiB")?);
+        out.put_slice(key);
+    }
+    out.put_u16_le(headers);
+    for (name, value) in record.headers.iter() {
+        out.put_u16_le(u16::try_from(name.as_bytes().len()).map_err(|_| "a header name over 64 KiB")?);
+        out.put_slice(name.as_bytes());
+        out.put_u32_le(u32::try_from(value.len()).map_err(|_| "a header value over 4 GiB")?);
+        out.put_slice(value);
+    }
+    out.put_slice(&record.payload);
+    let length = u32::try_from(out.len() - 4).map_err(|_| "more than 4 GiB")?;
+    out[..4].copy_from_slice(&length.to_le_bytes());
+    Ok(out)
+}
+
+/// Records that become one row.
+#[derive(Debug)]
+pub(crate) struct ChunkBuilder {
+    bytes: Vec<u8>,
+    count: u32,
+}
+
+impl ChunkBuilder {
+    pub(crate) fn new() -> Self {
+        Self { bytes: vec![VERSION], count: 0 }
+    }
+
+    /// Whether `encoded` goes in here, or into the next one.
+    pub(crate) fn fits(&self, encoded: &[u8]) -> bool {
+        self.count == 0 || self.bytes.len() + encoded.len() <= CHUNK_BYTES
+    }
+
+    pub(crate) fn push(&mut self, encoded: &[u8]) {
+        self.bytes.extend_from_slice(encoded);
+        self.count += 1;
+    }
+
+    pub(crate) fn count(&self) -> u32 {
+        self.count
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    pub(crate) fn finish(self) -> Vec<u8> {
+        self.bytes
+    }
+}
+
+/// Reads a chunk from its front, one record a call.
+#[derive(Debug)]
+pub(crate) struct ChunkReader {
+    /// What was not read yet.
+    rest: Bytes,
+}
+
+impl ChunkReader {
+    pub(crate) fn new(mut chunk: Bytes) -> Result<Self, Malformed> {
+        match chunk.first() {
+            Some(&VERSION) => Ok(Self { rest: chunk.split_off(1) }),
+            _ => Err(Malformed),
+        }
+    }
+
+    /// The next record; `None` at the end.
+    pub(crate) fn next(&mut self) -> Result<Option<Record>, Malformed> {
+        self.body()?.map(decode).transpose()
+    }
+
+    /// Passes over `count` records.
+    pub(crate) fn skip(&mut self, count: u64) -> Result<(), Malformed> {
+        for _ in 0..count {
+            self.body()?.ok_or(Malformed)?;
+        }
+        Ok(())
+    }
+
+    fn body(&mut self) -> Result<Option<Bytes>, Malformed> {
+        if self.rest.is_empty() {
+            return Ok(None);
+        }
+        let length = Reader(&self.rest).u32()?;
+        let end = 4 + length;
+        if self.rest.len() < end {
+            return Err(Malformed);
+        }
+        Ok(Some(self.rest.split_to(end).split_off(4)))
+    }
+}
+
+/// A chunk is not in the layout above: the file was damaged or written by something else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Malformed;
+
+fn decode(body: Bytes) -> Result<Record, Malformed> {
+    // The one copy; everything below is a slice of it.
+    let own = Bytes::copy_from_slice(&body);
+    let mut read = Reader(&own);
+    let key = match read.u8()? {
+        0 => None,
+        1 => Some(read.part32()?),
+        _ => return Err(Malformed),
+    };
+    let key = key.map(|key| own.slice_ref(key));
+    let count = read.u16()?;
+    // Each header takes six bytes at least, so that a wrong count reserves no more than the body holds.
+    let mut headers = Headers::with_capacity(count.min(own.len() / 6));
+    for _ in 0..count {
+        let name = Text::from_utf8(own.slice_ref(read.part16()?)).map_err(|_| Malformed)?;
+        headers.push(name, own.slice_ref(read.part32()?));
+    }
+    let payload = own.slice_ref(read.0);
+    Ok(Record { key, headers, payload, ..Record::default() })
+}
+
+/// Takes parts off the front of a slice; every length is checked against what is there.
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    fn take(&mut self, length: usize) -> Result<&'a [u8], Malformed> {
+        let (part, rest) = self.0.split_at_checked(length).ok_or(Malformed)?;
+        self.0 = rest;
+        Ok(part)
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
+        let (part, rest) = self.0.split_first_chunk::<N>().ok_or(Malformed)?;
+        self.0 = rest;
+        Ok(*part)
+    }
+
+    fn u8(&mut self) -> Result<u8, Malformed> {
+        self.array::<1>().map(|[byte]| byte)
+    }
+
+    fn u16(&mut self) -> Result<usize, Malformed> {
+        self.array().map(|bytes| usize::from(u16::from_le_bytes(bytes)))
+    }
+
+    fn u32(&mut self) -> Result<usize, Malformed> {
+        usize::try_from(u32::from_le_bytes(self.array()?)).map_err(|_| Malformed)
+    }
+
+    fn part16(&mut self) -> Result<&'a [u8], Malformed> {
+        let length = self.u16()?;
+        self.take(length)
+    }
+
+    fn part32(&mut self) -> Result<&'a [u8], Malformed> {
+        let length = self.u32()?;
+        self.take(length)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn chunk_of(records: &[Record]) -> Bytes {
+        let mut chunk = ChunkBuilder::new();
+        for record in records {
+            chunk.push(&encode(record).unwrap());
+        }
+        chunk.finish().into()
+    }
+
+    fn record() -> impl Strategy<Value = Record> {
+        let bytes = || proptest::collection::vec(any::<u8>(), 0..40).prop_map(Bytes::from);
+        let header = ("[a-z]{0,6}", bytes()).prop_map(|(name, value)| (Text::from(name), value));
+        (proptest::option::of(bytes()), proptest::collection::vec(header, 0..5), bytes()).prop_map(
+            |(key, headers, payload)| Record {
+                key,
+                headers: headers.into_iter().collect(),
+                payload,
+                ..Record::default()
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_reads_back(records in proptest::collection::vec(record(), 0..20), skip in 0_usize..20) {
+            let mut reader = ChunkReader::new(chunk_of(&records)).unwrap();
+            let skip = skip.min(records.len());
+            reader.skip(skip as u64).unwrap();
+            for record in &records[skip..] {
+                let read = reader.next().unwrap();
+                prop_assert_eq!(read.as_ref(), Some(record));
+            }
+            prop_assert_eq!(reader.next().unwrap(), None);
+        }
+
+        #[test]
+        fn no_bytes_panic(bytes: Vec<u8>, whole in any::<bool>()) {
+            let bytes = if whole { [&[VERSION][..], &bytes].concat() } else { bytes };
+            if let Ok(mut reader) = ChunkReader::new(bytes.into()) {
+                while let Ok(Some(_)) = reader.next() {}
+            }
+        }
+
+        #[test]
+        fn a_cut_chunk_is_malformed(records in proptest::collection::vec(record(), 1..5), cut in 1_usize..7) {
+            let chunk = chunk_of(&records);
+            let mut reader = ChunkReader::new(chunk.slice(..chunk.len() - cut)).unwrap();
+            let mut read = 0;
+            let end = loop {
+                match reader.next() {
+                    Ok(Some(_)) => read += 1,
+                    end => break end,
+                }
+            };
+            // Cutting off a whole small record leaves a shorter chunk, which its row's count gives away.
+            prop_assert!(end == Err(Malformed) || read < records.len());
+        }
+    }
+
+    #[test]
+    fn a_held_record_does_not_keep_its_chunk() {
+        let chunk = chunk_of(&[Record::new("first").with_key("k"), Record::new("second")]);
+        let first = ChunkReader::new(chunk.clone()).unwrap().next().unwrap().unwrap();
+        assert!(chunk.is_unique(), "the record shares the chunk's buffer");
+        assert_eq!(first.payload, "first");
+    }
+
+    #[test]
+    fn a_chunk_closes_at_its_limit_and_a_greater_record_lies_alone() {
+        let mut chunk = ChunkBuilder::new();
+        let big = encode(&Record::new(vec![0; 2 * CHUNK_BYTES])).unwrap();
+        let small = encode(&Record::new("x")).unwrap();
+        assert!(chunk.fits(&big));
+        chunk.push(&big);
+        assert!(!chunk.fits(&small));
+        assert_eq!(chunk.count(), 1);
+    }
+}

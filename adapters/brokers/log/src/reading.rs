@@ -1,0 +1,359 @@
+//! What one consumer is reading: per partition where it stands, under which epoch, and what was fetched
+//! and not handed out yet. No I/O here; the consumer brings pages and takes deliveries.
+
+use std::collections::VecDeque;
+
+use keylane::Error;
+use keylane::broker::{Partition, Start};
+use keylane::delivery::{Delivery, Place, Ticket};
+use keylane::env::Timestamp;
+
+use crate::chunk::ChunkReader;
+use crate::error::{expired, malformed};
+use crate::page::{Chunk, Ends};
+use crate::stream::Stream;
+
+/// All partitions of a stream, as one consumer reads them.
+#[derive(Debug)]
+pub(crate) struct Readings {
+    stream: Stream,
+    parts: Vec<Part>,
+    /// Which partition is served first at the next turn.
+    turn: usize,
+}
+
+#[derive(Debug, Default)]
+struct Part {
+    /// Belongs to this member: only then it may be read.
+    assigned: bool,
+    /// Stays through assignments, until it is resumed.
+    paused: bool,
+    /// Of the last start, until the partition is someone else's: bases of another epoch are stale.
+    epoch: Option<u64>,
+    reading: Option<Reading>,
+}
+
+/// A started partition.
+#[derive(Debug)]
+struct Reading {
+    epoch: u64,
+    /// The next offset to hand out.
+    next: u64,
+    /// The next offset to fetch.
+    fetched: u64,
+    /// The end as last seen.
+    end: u64,
+    chunks: VecDeque<Loaded>,
+}
+
+#[derive(Debug)]
+struct Loaded {
+    reader: ChunkReader,
+    left: u64,
+    bytes: usize,
+    appended: Timestamp,
+}
+
+/// A page to be fetched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Want {
+    pub partition: Partition,
+    pub epoch: u64,
+    pub from: u64,
+}
+
+impl Readings {
+    pub(crate) fn new(stream: Stream) -> Self {
+        let parts = (0..stream.partitions.get()).map(|_| Part::default()).collect();
+        Self { stream, parts, turn: 0 }
+    }
+
+    pub(crate) fn assign(&mut self, partitions: &[Partition]) {
+        for partition in partitions {
+            if let Some(part) = self.parts.get_mut(*partition as usize) {
+                part.assigned = true;
+            }
+        }
+    }
+
+    /// Stops reading these and forgets what was fetched of them; their bases are still welcome.
+    pub(crate) fn stop(&mut self, partitions: &[Partition]) {
+        for partition in partitions {
+            if let Some(part) = self.parts.get_mut(*partition as usize) {
+                part.assigned = false;
+                part.reading = None;
+            }
+        }
+    }
+
+    /// These are someone else's: stops reading them, and takes no more bases.
+    pub(crate) fn part_with(&mut self, partitions: &[Partition]) {
+        self.stop(partitions);
+        for partition in partitions {
+            if let Some(part) = self.parts.get_mut(*partition as usize) {
+                part.epoch = None;
+            }
+        }
+    }
+
+    /// Begins to read, if the partition is (still) this member's; else nothing happens: that it was
+    /// lost meanwhile is told by a change of its own.
+    pub(crate) fn start(&mut self, start: Start) {
+        if let Some(part) = self.parts.get_mut(start.partition as usize).filter(|part| part.assigned) {
+            let Start { epoch, offset, .. } = start;
+            let chunks = VecDeque::new();
+            part.epoch = Some(epoch);
+            part.reading = Some(Reading { epoch, next: offset, fetched: offset, end: offset, chunks });
+        }
+    }
+
+    pub(crate) fn pause(&mut self, partitions: Option<&[Partition]>, paused: bool) {
+        for (partition, part) in (0..).zip(&mut self.parts) {
+            if partitions.is_none_or(|some| some.contains(&partition)) {
+                part.paused = paused;
+            }
+        }
+    }
+
+    /// The epoch under which a partition is or was last read, while it is this member's.
+    pub(crate) fn epoch(&self, partition: Partition) -> Option<u64> {
+        self.parts.get(partition as usize)?.epoch
+    }
+
+    /// Bytes that were fetched and not handed out.
+    pub(crate) fn buffered(&self) -> usize {
+        let readings = self.parts.iter().filter_map(|part| part.reading.as_ref());
+        readings.flat_map(|reading| &reading.chunks).map(|chunk| chunk.bytes).sum()
+    }
+
+    /// At most `credits` deliveries of what was fetched, about equally many of each partition: the more
+    /// keys at hand, the more can run at once.
+    pub(crate) fn take(&mut self, credits: usize) -> Result<Vec<Delivery>, Error> {
+        let mut deliveries = Vec::new();
+        let ready: Vec<usize> = self.in_turn().filter(|at| self.ready(*at)).collect();
+        self.turn = self.turn.wrapping_add(1);
+        for (served, at) in ready.iter().enumerate() {
+            let share = (credits - deliveries.len()).div_ceil(ready.len() - served);
+            self.take_of(*at, share, &mut deliveries)?;
+        }
+        // What the later ones could not use, the earlier ones may.
+        for at in ready {
+            self.take_of(at, credits - deliveries.len(), &mut deliveries)?;
+        }
+        Ok(deliveries)
+    }
+
+    /// The pages that are known to be there and have run out here.
+    pub(crate) fn wanted(&self) -> Vec<Want> {
+        let of = |at: usize| {
+            let reading = self.active(at)?;
+            let wanted = reading.chunks.is_empty() && reading.end > reading.fetched;
+            let partition = Partition::try_from(at).ok()?;
+            wanted.then_some(Want { partition, epoch: reading.epoch, from: reading.fetched })
+        };
+        self.in_turn().filter_map(of).collect()
+    }
+
+    /// Whether anything is being read, so that it makes sense to look for more.
+    pub(crate) fn any_active(&self) -> bool {
+        (0..self.parts.len()).any(|at| self.active(at).is_some())
+    }
+
+    /// Notes how far the partitions reach now.
+    ///
+    /// # Errors
+    /// When retention overtook one of them (rule L2): going on would be a silent gap.
+    pub(crate) fn observe(&mut self, ends: &[Ends]) -> Result<(), Error> {
+        for ends in ends {
+            let Some(part) = self.parts.get_mut(ends.partition as usize).filter(|part| !part.paused) else {
+                continue;
+            };
+            let Some(reading) = &mut part.reading else { continue };
+            if reading.fetched < ends.low {
+                return Err(expired(&self.stream, ends.partition, reading.fetched, ends.low));
+            }
+            reading.end = ends.next;
+        }
+        Ok(())
+    }
+
+    /// Takes in a page, unless the partition was stopped or started anew since it was wanted.
+    ///
+    /// # Errors
+    /// When retention overtook it (rule L2), or the page can't be read.
+    pub(crate) fn install(&mut self, want: Want, page: Vec<Chunk>) -> Result<(), Error> {
+        let Self { stream, parts, .. } = self;
+        let reading = parts.get_mut(want.partition as usize).and_then(|part| part.reading.as_mut());
+        let Some(reading) = reading.filter(|r| (r.epoch, r.fetched) == (want.epoch, want.from)) else {
+            return Ok(());
+        };
+        if page.is_empty() {
+            // Let go of since the end was seen: the next look at the ends says so.
+            reading.end = reading.fetched;
+        }
+        for chunk in page {
+            if chunk.first > reading.fetched {
+                return Err(expired(stream, want.partition, reading.fetched, chunk.first));
+            }
+            let passed = reading.fetched - chunk.first;
+            let damaged = |_| malformed(stream, want.partition, chunk.first);
+            let bytes = chunk.body.len();
+            let mut reader = ChunkReader::new(chunk.body).map_err(damaged)?;
+            reader.skip(passed).map_err(damaged)?;
+            let left = chunk.count.saturating_sub(passed);
+            reading.chunks.push_back(Loaded { reader, left, bytes, appended: chunk.appended });
+            reading.fetched += left;
+        }
+        reading.end = reading.end.max(reading.fetched);
+        Ok(())
+    }
+
+    fn in_turn(&self) -> impl Iterator<Item = usize> + use<> {
+        let (turn, count) = (self.turn, self.parts.len());
+        (0..count).map(move |at| (at + turn % count) % count)
+    }
+
+    fn active(&self, at: usize) -> Option<&Reading> {
+        self.parts[at].reading.as_ref().filter(|_| !self.parts[at].paused)
+    }
+
+    fn ready(&self, at: usize) -> bool {
+        self.active(at).is_some_and(|reading| !reading.chunks.is_empty())
+    }
+
+    fn take_of(&mut self, at: usize, count: usize, deliveries: &mut Vec<Delivery>) -> Result<(), Error> {
+        let Self { stream, parts, .. } = self;
+        let (Some(reading), Ok(partition)) = (&mut parts[at].reading, Partition::try_from(at)) else {
+            return Ok(());
+        };
+        let until = deliveries.len() + count;
+        while deliveries.len() < until
+            && let Some(chunk) = reading.chunks.front_mut()
+        {
+            if chunk.left == 0 {
+                reading.chunks.pop_front();
+                continue;
+            }
+            let damaged = || malformed(stream, partition, reading.next);
+            let mut record = chunk.reader.next().ok().flatten().ok_or_else(damaged)?;
+            record.time = Some(chunk.appended);
+            let place = Place { partition, epoch: reading.epoch, offset: reading.next };
+            let ticket = Ticket::new(reading.next);
+            deliveries.push(Delivery { record, place, attempt: None, ticket });
+            chunk.left -= 1;
+            reading.next += 1;
+        }
+        if reading.chunks.front().is_some_and(|chunk| chunk.left == 0) {
+            reading.chunks.pop_front();
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+
+    use keylane::event::Record;
+    use keylane::{ErrorKind, Text};
+
+    use super::*;
+    use crate::chunk::{ChunkBuilder, encode};
+
+    fn readings(partitions: u32) -> Readings {
+        let partitions = NonZeroU32::new(partitions).unwrap();
+        let stream = Stream { id: 1, name: "s".into(), identity: Text::from_static("i"), partitions };
+        let mut readings = Readings::new(stream);
+        readings.assign(&(0..partitions.get()).collect::<Vec<_>>());
+        readings
+    }
+
+    fn chunk(first: u64, count: u64) -> Chunk {
+        let mut chunk = ChunkBuilder::new();
+        for offset in first..first + count {
+            chunk.push(&encode(&Record::new(offset.to_string())).unwrap());
+        }
+        Chunk { first, count, appended: Timestamp::default(), body: chunk.finish().into() }
+    }
+
+    fn ends(partition: Partition, low: u64, next: u64) -> Ends {
+        Ends { partition, low, next, bytes: 0 }
+    }
+
+    fn start(partition: Partition, offset: u64) -> Start {
+        Start { partition, offset, epoch: 7 }
+    }
+
+    fn offsets(deliveries: &[Delivery]) -> Vec<(u32, u64)> {
+        deliveries.iter().map(|d| (d.place.partition, d.place.offset)).collect()
+    }
+
+    #[test]
+    fn a_start_within_a_chunk_skips_what_lies_before() {
+        let mut readings = readings(1);
+        readings.start(start(0, 3));
+        readings.observe(&[ends(0, 0, 6)]).unwrap();
+        let [want] = readings.wanted()[..] else { panic!("one page is wanted") };
+        readings.install(want, vec![chunk(2, 4)]).unwrap();
+        let deliveries = readings.take(10).unwrap();
+        assert_eq!(offsets(&deliveries), [(0, 3), (0, 4), (0, 5)]);
+        assert_eq!(deliveries[0].record.payload, "3");
+        assert!(deliveries.iter().all(|d| d.place.epoch == 7));
+        assert_eq!(readings.wanted(), []);
+    }
+
+    #[test]
+    fn l2_a_gap_below_a_page_is_an_error() {
+        let mut readings = readings(1);
+        readings.start(start(0, 3));
+        readings.observe(&[ends(0, 0, 9)]).unwrap();
+        let want = readings.wanted()[0];
+        assert_eq!(readings.install(want, vec![chunk(5, 1)]).unwrap_err().kind(), ErrorKind::LogChanged);
+        assert_eq!(readings.observe(&[ends(0, 5, 9)]).unwrap_err().kind(), ErrorKind::LogChanged);
+    }
+
+    #[test]
+    fn a_page_that_comes_after_a_new_start_is_dropped() {
+        let mut readings = readings(1);
+        readings.start(start(0, 0));
+        readings.observe(&[ends(0, 0, 9)]).unwrap();
+        let want = readings.wanted()[0];
+        readings.start(Start { epoch: 8, ..start(0, 4) });
+        readings.install(want, vec![chunk(0, 9)]).unwrap();
+        assert!(readings.take(10).unwrap().is_empty());
+    }
+
+    #[test]
+    fn credits_are_shared_and_what_one_leaves_the_others_get() {
+        let mut readings = readings(3);
+        for (partition, count) in [(0, 9), (1, 1), (2, 9)] {
+            readings.start(start(partition, 0));
+            readings.observe(&[ends(partition, 0, count)]).unwrap();
+            let want = *readings.wanted().iter().find(|want| want.partition == partition).unwrap();
+            readings.install(want, vec![chunk(0, count)]).unwrap();
+        }
+        let mut counts = [0; 3];
+        for (partition, _) in offsets(&readings.take(9).unwrap()) {
+            counts[partition as usize] += 1;
+        }
+        assert_eq!(counts, [3, 1, 5]);
+        assert_eq!(readings.take(100).unwrap().len(), 10);
+    }
+
+    #[test]
+    fn what_is_not_assigned_or_paused_gives_nothing() {
+        let mut readings = readings(2);
+        readings.stop(&[1]);
+        readings.start(start(0, 0));
+        readings.start(start(1, 0));
+        assert_eq!(readings.epoch(1), None);
+        readings.observe(&[ends(0, 0, 2), ends(1, 0, 2)]).unwrap();
+        let want = readings.wanted()[0];
+        readings.install(want, vec![chunk(0, 2)]).unwrap();
+        readings.pause(None, true);
+        assert!(readings.take(9).unwrap().is_empty());
+        assert!(!readings.any_active());
+        readings.pause(Some(&[0]), false);
+        assert_eq!(readings.take(9).unwrap().len(), 2);
+    }
+}

@@ -1,0 +1,9 @@
+//! The log from outside: stories over real files, with two "processes" on one file where it matters.
+
+mod child;
+mod consume;
+mod fixture;
+mod group;
+mod publish;
+mod replay;
+mod retention;
