@@ -28,6 +28,8 @@ pub enum ErrorKind {
     Corrupt,
     /// A limit in time was passed.
     Timeout,
+    /// A subscription stopped, because it was told to stop at an event that can't be handled.
+    Stopped,
     /// The thing asked of is closed or closing.
     Closed,
 }
@@ -51,6 +53,7 @@ struct Inner {
     kind: ErrorKind,
     class: Class,
     what: String,
+    report: Option<String>,
     context: Vec<String>,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
@@ -64,7 +67,14 @@ impl Error {
             }
             _ => Class::Permanent,
         };
-        Self(Box::new(Inner { kind, class, what: what.into(), context: Vec::new(), source: None }))
+        Self(Box::new(Inner {
+            kind,
+            class,
+            what: what.into(),
+            report: None,
+            context: Vec::new(),
+            source: None,
+        }))
     }
 
     /// The same error with another class than its kind usually has.
@@ -78,6 +88,13 @@ impl Error {
     #[must_use]
     pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         self.0.source = Some(source.into());
+        self
+    }
+
+    /// The same error with what `Debug` shows in place of the one line, where there is more to say.
+    #[must_use]
+    pub fn with_report(mut self, report: impl Into<String>) -> Self {
+        self.0.report = Some(report.into());
         self
     }
 
@@ -107,18 +124,24 @@ impl Error {
     }
 }
 
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Error {
+    fn write(&self, f: &mut fmt::Formatter<'_>, what: &str) -> fmt::Result {
         for place in self.0.context.iter().rev() {
             write!(f, "{place}: ")?;
         }
-        f.write_str(&self.0.what)
+        f.write_str(what)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write(f, &self.0.what)
     }
 }
 
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{self}")?;
+        self.write(f, self.0.report.as_ref().unwrap_or(&self.0.what))?;
         let mut source = StdError::source(self);
         while let Some(cause) = source {
             write!(f, "\n  caused by: {cause}")?;

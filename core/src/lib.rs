@@ -12,17 +12,27 @@
 
 pub mod broker;
 pub mod config;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 pub mod delivery;
 pub mod env;
 pub mod error;
 pub mod event;
 pub mod handler;
 pub mod lanes;
+pub mod memory;
+pub mod middleware;
+pub mod runtime;
 pub mod store;
 pub mod text;
 pub mod watermark;
 
 pub use env::Env;
 pub use error::{Class, Error, ErrorKind};
-pub use handler::{Failure, ResultExt};
+pub use handler::{
+    Batch, BatchContext, Call, Codec, Context, Effects, Event, Failure, FromRef, Handler, Json, Next,
+    Outcome, Raw, RawEvent, ResultExt, Routes, State, route,
+};
+pub use runtime::{Admin, Handle, Runtime};
+pub use store::Tx;
 pub use text::Text;

@@ -3,6 +3,7 @@
 //! These traits are all that an adapter implements. Their contracts are the bullets below; each has a
 //! check of the same name in [`conformance`](crate::conformance) (feature `conformance`).
 
+mod adapter;
 mod capabilities;
 mod change;
 mod consumer;
@@ -12,6 +13,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+pub use adapter::BrokerAdapter;
 pub use capabilities::{Capabilities, Settles};
 pub use change::{Change, Handback, Partition};
 pub use consumer::{Base, Bounds, Consumer, Pulled, Reset, Start};

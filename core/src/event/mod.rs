@@ -4,10 +4,12 @@
 //! sequence found by the subscription's rules. [`Event`](crate::handler::Event): the envelope with its
 //! payload decoded, as a handler takes it.
 
+mod decode;
 mod envelope;
 mod id;
 mod record;
 
+pub use decode::{Decoded, Decoder, Rules};
 pub use envelope::{Envelope, Meta};
 pub use id::{EventId, PayloadHash};
 pub use record::{Headers, Record};

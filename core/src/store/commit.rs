@@ -140,15 +140,24 @@ impl CommitGroup {
         let mut marks: Vec<Option<Watermark>> =
             (0..self.claims.len()).map(|at| held(at).then(|| self.claims[at].watermark.clone())).collect();
         for (event, fate) in self.events().zip(fates) {
-            let ends = matches!(event.verdict, Verdict::Finish | Verdict::Park(_)) && event.unpark.is_none();
-            if ends && matches!(fate, Fate::Committed | Fate::Duplicate) {
-                if let Some(mark) = &mut marks[event.claim] {
-                    mark.finish(event.offset);
-                }
+            if event.marks_position(fate)
+                && let Some(mark) = &mut marks[event.claim]
+            {
+                mark.finish(event.offset);
             }
         }
         let written = self.claims.iter().zip(marks).filter_map(|(claim, mark)| Some((claim, mark?)));
         written.map(|(claim, mark)| (claim.claim.clone(), claim.position(&mark))).collect()
+    }
+}
+
+impl CommitEvent {
+    /// True when this fate finishes the event's offset. A duplicate's does, because its event is
+    /// finished; one that was released from the parking table has none to finish any more.
+    #[must_use]
+    pub fn marks_position(&self, fate: &Fate) -> bool {
+        let ends = matches!(self.verdict, Verdict::Finish | Verdict::Park(_)) && self.unpark.is_none();
+        ends && matches!(fate, Fate::Committed | Fate::Duplicate)
     }
 }
 

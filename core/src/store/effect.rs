@@ -3,7 +3,10 @@
 use std::any::{Any, TypeId};
 use std::fmt;
 use std::ops::{Deref, DerefMut};
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
+
+use futures_util::FutureExt;
 
 use super::StoreAdapter;
 use crate::env::BoxFuture;
@@ -32,6 +35,33 @@ impl Effect {
     pub fn for_store<S: StoreAdapter>(&self) -> Option<&EffectFn<S>> {
         if self.store == TypeId::of::<S>() { self.run.downcast_ref() } else { None }
     }
+}
+
+impl Effect {
+    /// Runs the write on `connection`, for a store adapter inside its commit, and gives the connection
+    /// back: `None` when the write kept its [`Tx`] beyond its end. A panic is a failure as any other.
+    pub async fn run<S: StoreAdapter>(
+        &self,
+        connection: S::Connection,
+    ) -> (Option<S::Connection>, Result<(), Failure>) {
+        let Some(write) = self.for_store::<S>() else {
+            let what = format!("a write for the {} store ran on {}", self.kind, S::KIND);
+            return (Some(connection), Err(Failure::new(what).permanent()));
+        };
+        let home = TxHome::<S>::default();
+        let tx = home.lend(connection);
+        // The write is called inside, so that a panic before its first await is caught as well. What it
+        // touched is the connection alone, whose transaction is rolled back on a failure.
+        let run = AssertUnwindSafe(async { write(tx).await }).catch_unwind();
+        let ended = run.await.unwrap_or_else(|panic| Err(panicked(&*panic)));
+        (home.take(), ended)
+    }
+}
+
+fn panicked(panic: &(dyn Any + Send)) -> Failure {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    Failure::new(format!("a write panicked: {}", text.unwrap_or("without a message")))
 }
 
 impl fmt::Debug for Effect {

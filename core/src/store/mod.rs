@@ -103,7 +103,8 @@ pub trait Store: Send + Sync + 'static {
     /// error: nothing was written; the same group may be committed again.
     async fn commit(&self, group: &CommitGroup) -> Result<Committed, Error>;
 
-    /// After an unknown answer: which events of the group are durable (rule U1).
+    /// After an unknown answer: `Committed` for each event of the group whose result is durable,
+    /// `Behind` for each other (rule U1).
     async fn resolve(&self, group: &CommitGroup) -> Result<Vec<Fate>, Error>;
 
     /// Dead letters of a subscription, oldest first.

@@ -18,7 +18,7 @@ use crate::error::{closed, unknown};
 use crate::group::{self, Seat};
 use crate::member::Member;
 use crate::page::{ends, offset_at};
-use crate::publisher::{Limits, LogPublisher};
+use crate::publisher::LogPublisher;
 use crate::replay::{self, Position, Replayed};
 use crate::shared::Shared;
 use crate::stream::{PARTITIONS_MAX, Stream, Streams};
@@ -62,7 +62,7 @@ impl LogBroker {
     /// tables can't be brought up to date.
     pub async fn over(database: Arc<Database>, config: LogConfig, env: &Env) -> Result<Self, Error> {
         database.migrate("log", MIGRATIONS).await?;
-        let streams = Arc::new(Streams::new(database.clone(), env.clone(), config.partitions));
+        let streams = Arc::new(Streams::new(database.clone(), env.clone(), config.partitions()));
         for name in &config.streams {
             streams.make(name, None).await?;
         }
@@ -72,7 +72,7 @@ impl LogBroker {
         let log = Self { database, env: env.clone(), config, streams, jobs, closing };
         let sweeper = log.sweeper();
         if sweeper.keep.bounded() {
-            env.spawn("log-sweep", sweeper.run(log.config.sweep_every, log.closing.clone()));
+            env.spawn("log-sweep", sweeper.run(log.config.sweep_every.duration(), log.closing.clone()));
         }
         Ok(log)
     }
@@ -195,7 +195,7 @@ impl Broker for LogBroker {
             group: group::open(&self.database, &stream, &spec.group).await?,
             name: spec.group.to_string(),
             member: self.env.uuid(),
-            expiry: self.config.member_expiry,
+            expiry: self.config.member_expiry.duration(),
             stream: stream.clone(),
         };
         let shared = Arc::new(Shared::new(stream.clone(), self.closing.child_token()));
@@ -204,7 +204,7 @@ impl Broker for LogBroker {
             env: self.env.clone(),
             seat,
             shared: shared.clone(),
-            handback_max: self.config.handback_max,
+            handback_max: self.config.handback_max.duration(),
         };
         self.env.spawn("log-member", member.run());
         Ok(Arc::new(LogConsumer {
@@ -214,7 +214,7 @@ impl Broker for LogBroker {
             reset: spec.reset,
             shared,
             prefetch_max: spec.prefetch_bytes_max,
-            poll_max: self.config.poll_max,
+            poll_max: self.config.poll_max.duration(),
         }))
     }
 
@@ -222,7 +222,7 @@ impl Broker for LogBroker {
         if self.closing.is_cancelled() {
             return Err(closed("the log"));
         }
-        let limits = Limits { record_max: self.config.record_max, create: self.config.create_streams };
+        let limits = self.config.limits();
         // Publishers begin their turns at different partitions.
         let turn = u32::try_from(self.env.random() >> 32).unwrap_or_default();
         Ok(Arc::new(LogPublisher::new(

@@ -20,13 +20,15 @@ pub(crate) struct Readings {
     parts: Vec<Part>,
     /// Which partition is served first at the next turn.
     turn: usize,
+    /// All were paused together, also those that are started later.
+    all_paused: bool,
 }
 
 #[derive(Debug, Default)]
 struct Part {
     /// Belongs to this member: only then it may be read.
     assigned: bool,
-    /// Stays through assignments, until it is resumed.
+    /// Until it is resumed or, unless all were paused, started anew.
     paused: bool,
     /// Of the last start, until the partition is someone else's: bases of another epoch are stale.
     epoch: Option<u64>,
@@ -65,7 +67,7 @@ pub(crate) struct Want {
 impl Readings {
     pub(crate) fn new(stream: Stream) -> Self {
         let parts = (0..stream.partitions.get()).map(|_| Part::default()).collect();
-        Self { stream, parts, turn: 0 }
+        Self { stream, parts, turn: 0, all_paused: false }
     }
 
     pub(crate) fn assign(&mut self, partitions: &[Partition]) {
@@ -103,11 +105,15 @@ impl Readings {
             let Start { epoch, offset, .. } = start;
             let chunks = VecDeque::new();
             part.epoch = Some(epoch);
+            part.paused = self.all_paused;
             part.reading = Some(Reading { epoch, next: offset, fetched: offset, end: offset, chunks });
         }
     }
 
     pub(crate) fn pause(&mut self, partitions: Option<&[Partition]>, paused: bool) {
+        if partitions.is_none() {
+            self.all_paused = paused;
+        }
         for (partition, part) in (0..).zip(&mut self.parts) {
             if partitions.is_none_or(|some| some.contains(&partition)) {
                 part.paused = paused;

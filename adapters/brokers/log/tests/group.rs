@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use keylane::Env;
 use keylane::broker::{Base, Broker, Consumer, Partition, Start};
+use keylane::config::Period;
 use keylane::env::{BoxFuture, Environment, Instant, Timestamp};
 use keylane_log::LogConfig;
 use tokio::sync::watch;
@@ -52,7 +53,7 @@ async fn revoking_waits_for_handback() {
 #[tokio::test]
 async fn a_handback_that_never_comes_has_its_limit() {
     let file = File::new();
-    let config = LogConfig { handback_max: Duration::from_millis(200), ..config(2) };
+    let config = LogConfig { handback_max: Period::millis(200), ..config(2) };
     let (here, there) = (file.open(config.clone()).await, file.open(config).await);
     here.create_stream("s", some(2)).await.unwrap();
     let first = here.consumer(spec("s", "g")).await.unwrap();
@@ -134,7 +135,7 @@ async fn settle(members: &mut [Member]) {
 #[tokio::test]
 async fn a_dead_members_partitions_move_within_its_expiry() {
     let file = File::new();
-    let config = LogConfig { member_expiry: Duration::from_millis(300), ..config(4) };
+    let config = LogConfig { member_expiry: Period::millis(300), ..config(4) };
     let doomed = Env::tokio();
     let (here, there) = (file.open_in(&doomed, config.clone()).await, file.open(config).await);
     here.create_stream("s", some(4)).await.unwrap();
@@ -148,7 +149,7 @@ async fn a_dead_members_partitions_move_within_its_expiry() {
 #[tokio::test]
 async fn s4_a_member_that_was_stopped_beyond_its_expiry_has_lost_all_and_joins_anew() {
     let file = File::new();
-    let config = LogConfig { member_expiry: Duration::from_millis(300), ..config(4) };
+    let config = LogConfig { member_expiry: Period::millis(300), ..config(4) };
     let freezer = Freezer::new();
     let (here, there) = (file.open_in(&freezer.env(), config.clone()).await, file.open(config).await);
     publish_all(&there, (0..40).map(|n| to("s", &n.to_string(), n)).collect()).await;
@@ -171,7 +172,7 @@ async fn s4_a_member_that_was_stopped_beyond_its_expiry_has_lost_all_and_joins_a
 #[tokio::test]
 async fn a_member_that_nobody_polls_stays_in_its_group() {
     let file = File::new();
-    let config = LogConfig { member_expiry: Duration::from_millis(300), ..config(2) };
+    let config = LogConfig { member_expiry: Period::millis(300), ..config(2) };
     let (here, there) = (file.open(config.clone()).await, file.open(config).await);
     here.create_stream("s", some(2)).await.unwrap();
     let idle = reader(&here, spec("s", "g")).await;

@@ -1,6 +1,7 @@
 //! What a publisher promises.
 
 use keylane::broker::{Broker, Outgoing};
+use keylane::config::Size;
 use keylane::event::Record;
 use keylane::{Class, ErrorKind};
 use keylane_log::{LogConfig, partition_of};
@@ -56,7 +57,7 @@ async fn concurrent_publishers_share_transactions_and_each_gets_its_own_answer()
 #[tokio::test]
 async fn publish_too_large_fails_alone() {
     let file = File::new();
-    let log = file.open(LogConfig { record_max: 100, ..config(1) }).await;
+    let log = file.open(LogConfig { record_max: Size::b(100), ..config(1) }).await;
     let results =
         publish(&log, vec![to("s", "k", "a"), to("s", "k", "b".repeat(101)), to("s", "k", "c")]).await;
     assert_eq!(results[0].as_ref().unwrap().offset, Some(0));

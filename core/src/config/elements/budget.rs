@@ -1,0 +1,67 @@
+//! `[subscription.NAME.budget]`.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::LimitsConfig;
+use crate::config::{Findings, Size};
+
+/// How much may be in flight: pulled and not yet settled. At a budget the source is paused, where it
+/// has partitions the one partition, and goes on when there is room.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct BudgetConfig {
+    /// The most events. Left out: five times `concurrency`, so that distinct keys are found, and at
+    /// least 1024.
+    #[schemars(range(min = 1, max = 10_000_000))]
+    pub messages_max: Option<u32>,
+
+    /// The most bytes of payloads, keys and headers.
+    #[schemars(extend("x-minimum" = "1KiB", "x-maximum" = "1TiB"))]
+    pub bytes_max: Size,
+
+    /// The most events of one key. Left out: half of `messages_max`.
+    #[schemars(range(min = 1, max = 10_000_000))]
+    pub per_key_max: Option<u32>,
+}
+
+/// Below this many a commit groups too little.
+const MESSAGES_LEAST: u32 = 1024;
+
+impl Default for BudgetConfig {
+    fn default() -> Self {
+        Self { messages_max: None, bytes_max: Size::mib(64), per_key_max: None }
+    }
+}
+
+impl BudgetConfig {
+    pub(super) fn messages_max(&self, concurrency: u32) -> u32 {
+        self.messages_max.unwrap_or_else(|| concurrency.saturating_mul(5).max(MESSAGES_LEAST))
+    }
+
+    pub(super) fn per_key_max(&self, concurrency: u32) -> u32 {
+        self.per_key_max.unwrap_or_else(|| (self.messages_max(concurrency) / 2).max(1))
+    }
+
+    pub(super) fn check(&self, concurrency: u32, limits: &LimitsConfig, found: &mut Findings) {
+        let messages = self.messages_max(concurrency);
+        if messages < concurrency {
+            found.wrong(
+                "messages_max",
+                format!("is {messages}, less than concurrency ({concurrency}), so that some of it would never be used; raise it"),
+            );
+        }
+        if let Some(per_key) = self.per_key_max.filter(|per_key| *per_key > messages) {
+            found
+                .wrong("per_key_max", format!("is {per_key}, more than messages_max ({messages}); lower it"));
+        }
+        let one = limits.payload_max.bytes() + limits.header_bytes_max.bytes() + limits.key_bytes_max.bytes();
+        if self.bytes_max.bytes() < one {
+            let (is, one) = (self.bytes_max, Size::b(one));
+            found.wrong(
+                "bytes_max",
+                format!("is {is}, less than one event may have by its limits; write at least {one}"),
+            );
+        }
+    }
+}

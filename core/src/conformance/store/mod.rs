@@ -1,0 +1,126 @@
+//! The contract of [`Store`] as checks, one per bullet.
+//!
+//! A harness stands for one empty database. [`store_conformance!`](crate::store_conformance) makes a
+//! `#[tokio::test]` of every check.
+
+mod admit;
+mod claims;
+mod commit;
+mod commit_failures;
+mod operators;
+mod resolve;
+mod sessions;
+mod stage;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+pub use admit::{admit_finds_conflict, admit_finds_finished, admit_finds_parked};
+pub use claims::{
+    claim_after_handover_limit_is_granted, claim_brings_position_and_attempts, claim_is_exclusive,
+    claim_marks_wanted, claim_of_dead_session_is_granted, epoch_only_grows, release_keeps_position,
+};
+pub use commit::{
+    attempts_are_kept, commit_checks_session, commit_is_atomic, commit_leaves_out_lost_claims, commit_once,
+    position_holds_what_survived,
+};
+pub use commit_failures::{failed_commit_finds_the_culprit, failed_effect_fails_alone};
+pub use operators::{
+    dead_letters_are_listed, release_reaches_the_owner, sweep_forgets_only_the_old,
+    unpark_is_arbitrated_by_the_row,
+};
+pub use resolve::resolve_waits_out_the_lost_commit;
+pub use sessions::{
+    expiry_is_the_databases_clock, renew_never_revives, session_id_is_never_reused,
+    takeover_defeats_commits_in_flight,
+};
+
+use super::Cannot;
+use crate::env::Env;
+use crate::handler::Failure;
+use crate::store::{Store, StoreAdapter, Tx};
+
+/// One empty database of the store under test, made anew for each check.
+#[async_trait]
+pub trait Harness: Send + Sync + 'static {
+    /// What names the store in code; effects are written for it.
+    type Adapter: StoreAdapter;
+
+    /// The time that the checks spend: real for a real database, virtual where the database's clock is.
+    fn env(&self) -> Env;
+
+    /// Opens the database. Each call is the handle of one more worker, as another process would have it.
+    async fn open(&self) -> Arc<dyn Store>;
+
+    /// A handler's write: one more row (`name`, `text`) in a test table without a unique key.
+    async fn insert(tx: &mut Tx<Self::Adapter>, name: &str, text: &str) -> Result<(), Failure>;
+
+    /// A handler's write that succeeds and is refused when the transaction commits, as by a deferred
+    /// constraint.
+    async fn refuse_at_commit(tx: &mut Tx<Self::Adapter>) -> Result<(), Failure>;
+
+    /// The texts of the test table's rows of that name, in the order of their insertion, as anyone
+    /// outside a transaction sees them.
+    async fn rows(&self, name: &str) -> Vec<String>;
+
+    /// How long a session lasts that is meant to expire: short, yet never passed by a renewal that is
+    /// due after a tenth of it.
+    fn lifetime(&self) -> Duration {
+        Duration::from_secs(2)
+    }
+
+    /// What this store can't show, by the name of the check, and why.
+    fn cannot(&self) -> &[Cannot] {
+        &[]
+    }
+}
+
+/// Makes a test of every check of [`conformance::store`](crate::conformance::store).
+///
+/// The argument is an expression for a [`Harness`]; it is evaluated in each test and may await.
+#[macro_export]
+macro_rules! store_conformance {
+    ($harness:expr) => {
+        $crate::store_conformance! { @each $harness;
+            session_id_is_never_reused
+            renew_never_revives
+            expiry_is_the_databases_clock
+            takeover_defeats_commits_in_flight
+            claim_is_exclusive
+            epoch_only_grows
+            claim_marks_wanted
+            claim_of_dead_session_is_granted
+            claim_after_handover_limit_is_granted
+            release_keeps_position
+            claim_brings_position_and_attempts
+            admit_finds_finished
+            admit_finds_conflict
+            admit_finds_parked
+            commit_is_atomic
+            commit_once
+            commit_checks_session
+            commit_leaves_out_lost_claims
+            failed_effect_fails_alone
+            failed_commit_finds_the_culprit
+            position_holds_what_survived
+            resolve_waits_out_the_lost_commit
+            attempts_are_kept
+            dead_letters_are_listed
+            release_reaches_the_owner
+            unpark_is_arbitrated_by_the_row
+            sweep_forgets_only_the_old
+        }
+    };
+    (@each $harness:expr; $($check:ident)*) => {$(
+        #[tokio::test]
+        async fn $check() {
+            let harness = $harness;
+            let cannot = $crate::conformance::store::Harness::cannot(&harness);
+            if $crate::conformance::is_shown(stringify!($check), cannot) {
+                $crate::conformance::store::$check(&harness).await;
+            }
+        }
+    )*};
+}

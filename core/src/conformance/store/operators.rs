@@ -1,0 +1,135 @@
+//! Operators and retention: dead letters, releases, sweeping (rules P1 to P3, L1).
+
+use std::time::Duration;
+
+use super::Harness;
+use super::stage::{
+    Group, PATIENCE, dead, finish, insert, park, payload, scope, tried, unpark, uuid_of, worker,
+};
+use crate::conformance::patience;
+use crate::store::{Admission, DeadQuery, Fate, Parked, ParkedId, ReleaseAnswer, Store};
+
+async fn letters(store: &dyn Store, after: Option<ParkedId>, limit: usize) -> Vec<Parked> {
+    let query = DeadQuery { subscription: "billing".into(), after, limit };
+    store.dead_letters(query).await.expect("dead letters are listed")
+}
+
+/// With all facts, oldest first, in pages, of the asked subscription.
+pub async fn dead_letters_are_listed<H: Harness>(harness: &H) {
+    let a = worker(harness, "a").await;
+    let (zero, one) = (a.claim(0).await, a.claim(1).await);
+    assert_eq!(letters(&*a.store, None, 10).await, []);
+    let parked: Vec<Parked> =
+        (0..7).map(|at| dead(at % 2, u64::from(at) * 10, &format!("dead-{at}"))).collect();
+    for letter in &parked {
+        let claim = if letter.partition == 0 { &zero } else { &one };
+        assert!(a.fates(Group::of(claim).event(park(letter.clone()))).await[0].is_committed());
+    }
+    let reader = harness.open().await;
+    assert_eq!(letters(&*reader, None, 1000).await, parked, "by another worker, every field");
+    let mut paged = Vec::new();
+    while let page @ [_, ..] = &letters(&*reader, paged.last().map(Parked::parked_id), 3).await[..] {
+        assert!(page.len() <= 3, "a page is no longer than asked");
+        paged.extend_from_slice(page);
+    }
+    assert_eq!(paged, parked);
+    let query = DeadQuery { subscription: scope("seating").subscription, after: None, limit: 10 };
+    assert_eq!(reader.dead_letters(query).await.expect("dead letters are listed"), []);
+}
+
+/// A requested release is reported to the claim's owner, whoever that is, until it is done.
+pub async fn release_reaches_the_owner<H: Harness>(harness: &H) {
+    let a = worker(harness, "a").await;
+    let b = worker(harness, "b").await;
+    let claim = a.claim(0).await;
+    b.claim(1).await;
+    let letter = dead(0, 0, "x");
+    let id = letter.parked_id();
+    let operator = harness.open().await;
+    let missing = operator.request_release(id.clone()).await.expect("a request is answered");
+    assert_eq!(missing, ReleaseAnswer::Missing);
+    a.commit(Group::of(&claim).event(park(letter.clone())).event(park(dead(0, 1, "y")))).await;
+    for _ in 0..2 {
+        let asked = operator.request_release(id.clone()).await.expect("a request is answered");
+        assert_eq!(asked, ReleaseAnswer::Requested, "asking again changes nothing");
+    }
+    for _ in 0..2 {
+        let told = a.store.renew(a.session).await.expect("a renewal");
+        assert_eq!(told.released, vec![letter.clone()], "until it is done");
+    }
+    let told = b.store.renew(b.session).await.expect("a renewal");
+    assert_eq!(told.released, [], "only the owner is told");
+
+    a.release(&claim, true).await;
+    let heir = b.claim(0).await;
+    assert_eq!(heir.released, vec![letter.clone()], "the next owner is told by its claim");
+    // A try that failed keeps the row and the request: the event must not be forgotten between two tries.
+    let again = unpark(tried(0, "x", 9), id.clone());
+    assert_eq!(b.fates(Group::of(&heir).event(again)).await, [Fate::Committed]);
+    assert_eq!(b.store.renew(b.session).await.expect("a renewal").released, vec![letter.clone()]);
+    // Parked again: the row stays, the request is answered.
+    let parked_again = unpark(park(Parked { attempts: 9, ..letter.clone() }), id.clone());
+    assert_eq!(b.fates(Group::of(&heir).event(parked_again)).await, [Fate::Committed]);
+    assert_eq!(b.store.renew(b.session).await.expect("a renewal").released, []);
+    let told = letters(&*operator, None, 10).await;
+    assert_eq!(told.iter().find(|row| row.id == "x").map(|row| row.attempts), Some(9));
+
+    operator.request_release(id.clone()).await.expect("a request is answered");
+    let done = unpark(finish(0, "x"), id.clone());
+    assert_eq!(b.fates(Group::of(&heir).event(done)).await, [Fate::Committed]);
+    assert_eq!(b.store.renew(b.session).await.expect("a renewal").released, [], "done");
+    let gone = operator.request_release(id).await.expect("a request is answered");
+    assert_eq!(gone, ReleaseAnswer::Missing);
+}
+
+/// Deleting the parked row decides, not ledger or position; the loser leaves no trace.
+pub async fn unpark_is_arbitrated_by_the_row<H: Harness>(harness: &H) {
+    let a = worker(harness, "a").await;
+    let claim = a.claim(0).await;
+    let letter = dead(0, 0, "x");
+    a.commit(Group::of(&claim).event(park(letter.clone())).event(finish(1, "y"))).await;
+    let claim = a.claim(0).await;
+    let run = |text: &str| {
+        let event = unpark(finish(0, "x"), letter.parked_id());
+        Group::of(&claim).with(event, vec![insert::<H>("unparked", text)])
+    };
+    assert_eq!(a.fates(run("first")).await, [Fate::Committed], "though its offset is finished");
+    assert_eq!(a.admit(&claim, &[("x", payload("x"))]).await, [Admission::Finished], "parked no more");
+    assert_eq!(a.fates(run("second")).await, [Fate::Duplicate]);
+    let again = unpark(park(letter.clone()), letter.parked_id());
+    assert_eq!(a.fates(Group::of(&claim).event(again)).await, [Fate::Duplicate], "nor is it parked again");
+    assert_eq!(harness.rows("unparked").await, ["first"]);
+    assert_eq!(letters(&*a.store, None, 10).await, []);
+    a.release(&claim, true).await;
+    let later = a.claim(0).await;
+    assert_eq!(later.position.map(|at| at.base), Some(2), "its offset was finished when it was parked");
+}
+
+/// Ledger rows older than the keep time go, younger ones stay, also with an id that says it is old.
+pub async fn sweep_forgets_only_the_old<H: Harness>(harness: &H) {
+    let keep = Duration::from_secs(2);
+    let a = worker(harness, "a").await;
+    let claim = a.claim(0).await;
+    let parked = dead(0, 1, "parked");
+    a.commit(Group::of(&claim).event(finish(0, "old")).event(park(parked))).await;
+    assert_eq!(a.store.sweep("billing", Duration::from_secs(3600)).await.expect("a sweep"), 0);
+    assert_eq!(a.admit(&claim, &[("old", payload("old"))]).await, [Admission::Finished], "it is young yet");
+
+    let mut round = 10;
+    let what = "an old ledger row is dropped";
+    patience::until(&harness.env(), what, PATIENCE, async || {
+        round += 1;
+        // Freshly finished, one with an id whose own time is years ago (rule L1).
+        let (young, backdated) = (format!("young-{round}"), uuid_of(1_500_000_000_000 + round));
+        let group =
+            Group::of(&claim).event(finish(round * 2, &young)).event(finish(round * 2 + 1, &backdated));
+        assert!(a.fates(group).await.iter().all(Fate::is_committed));
+        a.store.sweep("billing", keep).await.expect("a sweep");
+        a.store.sweep("seating", Duration::ZERO).await.expect("a sweep of another subscription");
+        let asked = [&young, &backdated].map(|id| (id.as_str(), payload(id)));
+        assert_eq!(a.admit(&claim, &asked).await, [Admission::Finished; 2], "younger than the keep time");
+        (a.admit(&claim, &[("old", payload("old"))]).await == [Admission::Fresh]).then_some(())
+    })
+    .await;
+    assert_eq!(a.admit(&claim, &[("parked", payload("parked"))]).await, [Admission::Parked], "never swept");
+}

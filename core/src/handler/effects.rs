@@ -1,0 +1,95 @@
+//! Writes that commit together with the event.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use super::recorder::Recorder;
+use super::{BatchParts, CallParts, Failure, FromCall, StoreNeed};
+use crate::store::{Effect, EffectFn, StoreAdapter, Tx};
+
+/// Asks for exactly-once writes in store `S`.
+///
+/// A handler that takes this argument can be started only where `S` is the configured store.
+///
+/// ```
+/// use keylane::{Effects, Event, Failure, Tx};
+/// # use keylane::store::{Store, StoreAdapter};
+/// # #[derive(Default, serde::Deserialize, schemars::JsonSchema)] struct Settings {}
+/// # impl keylane::config::Component for Settings {}
+/// # struct Connection;
+/// # impl Connection { async fn execute(&mut self, _: &str, _: (String, u64)) -> Result<(), std::io::Error> { Ok(()) } }
+/// # struct Sqlite;
+/// # impl StoreAdapter for Sqlite {
+/// #     const KIND: &'static str = "sqlite";
+/// #     type Config = Settings;
+/// #     type Connection = Connection;
+/// #     async fn open(&self, _: Settings, _: &keylane::Env) -> Result<std::sync::Arc<dyn Store>, keylane::Error> { unimplemented!() }
+/// # }
+/// # #[derive(serde::Deserialize)] struct OrderPaid { order: String, total: u64 }
+///
+/// async fn paid(event: Event<OrderPaid>, mut fx: Effects<Sqlite>) -> Result<(), Failure> {
+///     fx.commit_with((event.order.clone(), event.total), async |mut tx: Tx<Sqlite>, (order, total)| {
+///         tx.execute("UPDATE orders SET paid = ?2 WHERE id = ?1", (order, total)).await?;
+///         tx.done()
+///     });
+///     Ok(())
+/// }
+/// # let _ = keylane::Routes::<()>::new().on("order.paid", paid);
+/// ```
+pub struct Effects<S> {
+    recorder: Recorder,
+    store: PhantomData<fn() -> S>,
+}
+
+impl<S: StoreAdapter> Effects<S> {
+    /// Records a write. `f` runs inside the transaction that commits the event, after the handler
+    /// returned `Ok`, and is forgotten when it returns anything else.
+    ///
+    /// - It commits once for an event of this id, together with the mark that the event is finished;
+    ///   writes of one handler run in the order in which they were recorded.
+    /// - It may *run* more than once, on a transaction that is then rolled back: it owns what it gets
+    ///   (`args`, cloned for each run), captures nothing that changes, and touches nothing but `tx`.
+    /// - It has a time limit, because it holds up the events that commit in the same group.
+    /// - When it fails, its event fails with it, as if the handler had returned that failure.
+    pub fn commit_with<A, F, Fut>(&mut self, args: A, f: F)
+    where
+        A: Clone + Send + Sync + 'static,
+        F: Fn(Tx<S>, A) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<(), Failure>> + Send + 'static,
+    {
+        let write: EffectFn<S> = Arc::new(move |tx| Box::pin(f(tx, args.clone())));
+        if !self.recorder.effect(Effect::new(write)) {
+            tracing::error!(
+                store = S::KIND,
+                "a write was recorded after its handler returned, and is dropped; await what records it"
+            );
+        }
+    }
+}
+
+impl<St, S: StoreAdapter> FromCall<St> for Effects<S> {
+    fn from_call(call: &mut CallParts, _: &St) -> Result<Self, Failure> {
+        Ok(Self { recorder: call.recorder().clone(), store: PhantomData })
+    }
+
+    fn stores() -> Vec<StoreNeed> {
+        vec![StoreNeed::of::<S>()]
+    }
+}
+
+impl<St, S: StoreAdapter> FromCall<St, BatchParts> for Effects<S> {
+    fn from_call(batch: &mut BatchParts, _: &St) -> Result<Self, Failure> {
+        Ok(Self { recorder: batch.recorder().clone(), store: PhantomData })
+    }
+
+    fn stores() -> Vec<StoreNeed> {
+        vec![StoreNeed::of::<S>()]
+    }
+}
+
+impl<S: StoreAdapter> fmt::Debug for Effects<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Effects({})", S::KIND)
+    }
+}

@@ -1,0 +1,74 @@
+//! Claims: who may have a partition, and what a grant brings (rules S2, S5, A2).
+
+use super::state::{ClaimRow, State};
+use crate::env::Timestamp;
+use crate::error::Error;
+use crate::store::{Claim, ClaimAnswer, ClaimRef, ClaimRequest, SessionId};
+
+impl State {
+    pub(super) fn claim(&mut self, request: &ClaimRequest, now: Timestamp) -> Result<ClaimAnswer, Error> {
+        self.check_session(request.session)?;
+        let place = (request.scope.clone(), request.partition);
+        let mut row = self.claims.get(&place).cloned().unwrap_or_default();
+        if let Some(owner) = row.owner.filter(|owner| *owner != request.session) {
+            if let Some(worker) = self.alive(owner, now) {
+                // S5, first step: the owner hears of it; only past the limit it is taken.
+                let since = *row.wanted_since.get_or_insert(now);
+                if now.since(since) < request.handover_limit {
+                    self.claims.insert(place, row);
+                    return Ok(ClaimAnswer::Wanted { owner: worker });
+                }
+            }
+            row.unclean = true;
+        }
+        row.owner = Some(request.session);
+        row.wanted_since = None;
+        // S2: from here on no commit of the owner before finds its epoch.
+        row.epoch += 1;
+        self.claims.insert(place, row.clone());
+        Ok(ClaimAnswer::Granted(Box::new(self.grant(request, row))))
+    }
+
+    /// The name of a live owner. A dead one's row is deleted here, which defeats all its commits (S1).
+    fn alive(&mut self, owner: SessionId, now: Timestamp) -> Option<String> {
+        if self.sessions.get(&owner).is_some_and(|session| session.expires < now) {
+            self.sessions.remove(&owner);
+        }
+        self.sessions.get(&owner).map(|session| session.worker.clone())
+    }
+
+    /// Reads what is known of the partition, after the epoch was raised (rule A2).
+    fn grant(&mut self, request: &ClaimRequest, row: ClaimRow) -> Claim {
+        let ClaimRequest { scope, partition, .. } = request;
+        let base = row.position.as_ref().map_or(0, |position| position.base);
+        let place = |offset| (scope.clone(), *partition, offset);
+        // A duplicate finishes its offset without a word on its attempts; they go here.
+        self.attempts.retain(|(of, at, offset), _| (of, at) != (scope, partition) || *offset >= base);
+        let attempts = self.attempts.range(place(0)..=place(u64::MAX)).map(|(_, row)| row.clone());
+        let requested =
+            self.parking.requested().filter(|row| row.scope == *scope && row.partition == *partition);
+        Claim {
+            claim: ClaimRef { scope: scope.clone(), partition: *partition, epoch: row.epoch },
+            position: row.position,
+            unclean: row.unclean,
+            attempts: attempts.collect(),
+            released: requested.cloned().collect(),
+        }
+    }
+
+    pub(super) fn release(&mut self, session: SessionId, claims: &[ClaimRef], clean: bool) {
+        // A session that was taken over gives nothing back: its end was not a clean one.
+        if !self.sessions.contains_key(&session) {
+            return;
+        }
+        for claim in claims {
+            if self.is_held(session, claim)
+                && let Some(row) = self.claims.get_mut(&(claim.scope.clone(), claim.partition))
+            {
+                row.owner = None;
+                row.unclean = !clean;
+                row.wanted_since = None;
+            }
+        }
+    }
+}

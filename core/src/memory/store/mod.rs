@@ -1,0 +1,182 @@
+//! The memory store: every rule of a real one, on maps behind one asynchronous mutex.
+//!
+//! A transaction is a [`MemoryTx`]: it owns the lock, writes in place and keeps a journal to undo. However
+//! it ends, by an error, a panic or because its commit was dropped, what it did not harden is undone
+//! before the lock is free again.
+
+mod admit;
+mod claim;
+mod commit;
+mod ledger;
+mod parking;
+mod resolve;
+mod session;
+mod state;
+mod tables;
+mod tx;
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio::sync::{Mutex, OwnedMutexGuard};
+
+use crate::env::{Env, Timestamp};
+use crate::error::Error;
+use crate::store::{
+    Admission, AdmitBatch, ClaimAnswer, ClaimRef, ClaimRequest, CommitGroup, Committed, DeadQuery, Fate,
+    NewSession, Parked, ParkedId, ReleaseAnswer, Renewed, SessionId, Store, StoreAdapter,
+};
+pub use tx::MemoryTx;
+
+use state::State;
+
+/// One database in memory. Clones are handles on the same one:
+///
+/// ```
+/// use keylane::memory::Memory;
+/// let memory = Memory::new();
+/// let same = memory.clone(); // for `.store(..)` of another runtime
+/// ```
+#[derive(Clone, Default)]
+pub struct Memory(Arc<Database>);
+
+#[derive(Default)]
+struct Database {
+    state: Arc<Mutex<State>>,
+    /// The database's own clock (rule S4): one for all workers, whatever their own say.
+    clock: OnceLock<Env>,
+}
+
+/// `[store.memory]`: it has no keys.
+#[derive(Debug, Clone, Default, serde::Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MemoryConfig {}
+
+impl crate::config::Component for MemoryConfig {}
+
+impl Memory {
+    /// An empty database. Its clock is that of the first environment that opens it.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// An empty database whose clock is `env`'s wall time, whoever opens it.
+    #[must_use]
+    pub fn with_clock(env: &Env) -> Self {
+        let memory = Self::default();
+        memory.0.clock.get_or_init(|| env.clone());
+        memory
+    }
+
+    /// A handle for one worker.
+    #[must_use]
+    pub fn connect(&self, env: &Env) -> Arc<dyn Store> {
+        self.0.clock.get_or_init(|| env.clone());
+        Arc::new(self.clone())
+    }
+
+    /// The rows that handlers appended to `table`, as anyone outside a transaction sees them. Waits for a
+    /// commit that is running; an effect uses [`MemoryTx::rows`], because it would wait for itself here.
+    pub async fn rows(&self, table: &str) -> Vec<Bytes> {
+        self.0.state.lock().await.tables.rows(table).to_vec()
+    }
+
+    /// The value that handlers put under `key` of `table`. Waits as [`rows`](Self::rows) does.
+    pub async fn read(&self, table: &str, key: impl AsRef<[u8]> + Send) -> Option<Bytes> {
+        self.0.state.lock().await.tables.read(table, key.as_ref()).cloned()
+    }
+
+    /// All keys and values of `table`, by key. Waits as [`rows`](Self::rows) does.
+    pub async fn values(&self, table: &str) -> Vec<(Bytes, Bytes)> {
+        self.0.state.lock().await.tables.values(table)
+    }
+
+    async fn lock(&self) -> OwnedMutexGuard<State> {
+        self.0.state.clone().lock_owned().await
+    }
+
+    fn now(&self) -> Timestamp {
+        self.0.clock.get().map_or_else(Timestamp::default, Env::wall)
+    }
+}
+
+impl std::fmt::Debug for Memory {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Memory")
+    }
+}
+
+impl StoreAdapter for Memory {
+    const KIND: &'static str = "memory";
+    type Config = MemoryConfig;
+    type Connection = MemoryTx;
+
+    async fn open(&self, _config: MemoryConfig, env: &Env) -> Result<Arc<dyn Store>, Error> {
+        Ok(self.connect(env))
+    }
+}
+
+#[async_trait]
+impl Store for Memory {
+    fn kind(&self) -> &'static str {
+        Self::KIND
+    }
+
+    fn shared(&self) -> bool {
+        false
+    }
+
+    async fn register(&self, session: NewSession) -> Result<(), Error> {
+        let mut state = self.lock().await;
+        state.register(session, self.now())
+    }
+
+    async fn renew(&self, session: SessionId) -> Result<Renewed, Error> {
+        let mut state = self.lock().await;
+        state.renew(session, self.now())
+    }
+
+    async fn close_session(&self, session: SessionId) -> Result<(), Error> {
+        self.lock().await.close_session(session);
+        Ok(())
+    }
+
+    async fn claim(&self, request: ClaimRequest) -> Result<ClaimAnswer, Error> {
+        let mut state = self.lock().await;
+        state.claim(&request, self.now())
+    }
+
+    async fn release(&self, session: SessionId, claims: &[ClaimRef], clean: bool) -> Result<(), Error> {
+        self.lock().await.release(session, claims, clean);
+        Ok(())
+    }
+
+    async fn admit(&self, batch: AdmitBatch) -> Result<Vec<Admission>, Error> {
+        self.lock().await.admit(&batch)
+    }
+
+    async fn commit(&self, group: &CommitGroup) -> Result<Committed, Error> {
+        let tx = MemoryTx::begin(self.lock().await, self.now());
+        commit::commit(tx, group).await
+    }
+
+    async fn resolve(&self, group: &CommitGroup) -> Result<Vec<Fate>, Error> {
+        self.lock().await.resolve(group)
+    }
+
+    async fn dead_letters(&self, query: DeadQuery) -> Result<Vec<Parked>, Error> {
+        self.lock().await.parking.list(&query)
+    }
+
+    async fn request_release(&self, id: ParkedId) -> Result<ReleaseAnswer, Error> {
+        Ok(self.lock().await.parking.request_release(&id))
+    }
+
+    async fn sweep(&self, subscription: &str, keep: Duration) -> Result<u64, Error> {
+        let mut state = self.lock().await;
+        Ok(state.sweep(subscription, keep, self.now()))
+    }
+}

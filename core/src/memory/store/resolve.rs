@@ -1,0 +1,57 @@
+//! After a lost answer: what of the group is durable (rule U1). The lock waited out the commit.
+
+use super::state::State;
+use crate::error::Error;
+use crate::store::{Admission, ClaimRef, CommitEvent, CommitGroup, Fate, Verdict};
+
+impl State {
+    pub(super) fn resolve(&self, group: &CommitGroup) -> Result<Vec<Fate>, Error> {
+        self.check_session(group.session)?;
+        let fates = group.events().map(|event| {
+            let claim = &group.claims[event.claim].claim;
+            match self.durable(claim, event) {
+                Some(fate) => fate,
+                None if self.is_held(group.session, claim) => Fate::Behind,
+                None => Fate::Excluded,
+            }
+        });
+        Ok(fates.collect())
+    }
+
+    /// What the tables say of an event; `None`: nothing of it is there.
+    fn durable(&self, claim: &ClaimRef, event: &CommitEvent) -> Option<Fate> {
+        match &event.verdict {
+            Verdict::Tried(row) | Verdict::Started(row) => {
+                let place = (claim.scope.clone(), claim.partition, row.offset);
+                (self.attempts.get(&place) == Some(row)).then_some(Fate::Committed)
+            }
+            Verdict::Park(parked) => match self.parking.at(&parked.parked_id()) {
+                Some(row) if *row == **parked => Some(Fate::Committed),
+                Some(_) if event.unpark.is_some() => None,
+                Some(_) => Some(Fate::Duplicate),
+                None if event.unpark.is_some() => Some(Fate::Duplicate),
+                None => self.elsewhere(claim, event),
+            },
+            Verdict::Finish => match &event.unpark {
+                Some(row) => self.parking.at(row).is_none().then_some(Fate::Committed),
+                None => self.elsewhere(claim, event),
+            },
+        }
+    }
+
+    /// By ledger or position. A finish that is there may be another's; it is durable all the same.
+    fn elsewhere(&self, claim: &ClaimRef, event: &CommitEvent) -> Option<Fate> {
+        let finishes = matches!(event.verdict, Verdict::Finish);
+        let Some(payload) = event.ledger else {
+            return self.is_passed(claim, event.offset).then_some(Fate::Committed);
+        };
+        match self.known(&claim.scope, &event.id, payload) {
+            Admission::Fresh => None,
+            Admission::Finished if finishes => Some(Fate::Committed),
+            Admission::Finished | Admission::Parked => Some(Fate::Duplicate),
+            Admission::Conflict => {
+                (finishes || !super::commit::is_conflict_letter(&event.verdict)).then_some(Fate::Conflict)
+            }
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! Sessions: registered once, renewed by a plain update, ended by deletion (rules S1 and S4).
+
+use super::state::{SessionRow, State};
+use crate::env::Timestamp;
+use crate::error::{Error, ErrorKind};
+use crate::store::{ClaimRef, NewSession, Parked, Renewed, SessionId};
+
+impl State {
+    pub(super) fn register(&mut self, session: NewSession, now: Timestamp) -> Result<(), Error> {
+        // S1: an id is never used again, so that a fence once passed stays passed.
+        if !self.used.insert(session.id) {
+            let what = format!("session {} was registered before; draw a new id", session.id);
+            return Err(Error::new(ErrorKind::SessionLost, what));
+        }
+        let NewSession { id, worker, lifetime } = session;
+        self.sessions.insert(id, SessionRow { worker, lifetime, expires: now + lifetime });
+        Ok(())
+    }
+
+    pub(super) fn renew(&mut self, session: SessionId, now: Timestamp) -> Result<Renewed, Error> {
+        // S1: an update of a row that is there, never an insert. A session past its expiry that nobody
+        // took over lives on: the row is the fence, not the worker's clock.
+        let row = self.sessions.get_mut(&session).ok_or_else(|| lost(session))?;
+        row.expires = now + row.lifetime;
+        Ok(Renewed { wanted: self.wanted(session), released: self.released(session) })
+    }
+
+    /// The fence of admit, commit and resolve (rule C1).
+    pub(super) fn check_session(&self, session: SessionId) -> Result<(), Error> {
+        if self.sessions.contains_key(&session) { Ok(()) } else { Err(lost(session)) }
+    }
+
+    pub(super) fn close_session(&mut self, session: SessionId) {
+        if self.sessions.remove(&session).is_none() {
+            return;
+        }
+        for row in self.claims.values_mut().filter(|row| row.owner == Some(session)) {
+            row.owner = None;
+            row.unclean = false;
+            row.wanted_since = None;
+        }
+    }
+
+    /// Claims of this session that another wants (rule S5).
+    pub(super) fn wanted(&self, session: SessionId) -> Vec<ClaimRef> {
+        let owned = self.claims.iter().filter(|(_, row)| row.owner == Some(session));
+        let wanted = owned.filter(|(_, row)| row.wanted_since.is_some());
+        let named = wanted.map(|((scope, partition), row)| ClaimRef {
+            scope: scope.clone(),
+            partition: *partition,
+            epoch: row.epoch,
+        });
+        named.collect()
+    }
+
+    /// Requested releases go to who holds the partition (rule P3).
+    fn released(&self, session: SessionId) -> Vec<Parked> {
+        let requested = self.parking.requested();
+        let owned = requested.filter(|row| {
+            let place = (row.scope.clone(), row.partition);
+            self.claims.get(&place).is_some_and(|claim| claim.owner == Some(session))
+        });
+        owned.cloned().collect()
+    }
+}
+
+pub(super) fn lost(session: SessionId) -> Error {
+    Error::new(ErrorKind::SessionLost, format!("session {session} is gone; start a new one"))
+}

@@ -1,0 +1,65 @@
+//! What the database holds. Ordered maps throughout, so that equal histories give equal answers.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::ledger::Ledger;
+use super::parking::Parking;
+use super::tables::Tables;
+use crate::broker::Partition;
+use crate::env::Timestamp;
+use crate::store::{AttemptRow, ClaimRef, Position, Scope, SessionId};
+
+/// All rows of one database.
+#[derive(Default)]
+pub(super) struct State {
+    pub(super) sessions: BTreeMap<SessionId, SessionRow>,
+    /// Ids that were used (rule S1). Grows by 16 bytes a session, of which a worker has one at a time.
+    pub(super) used: BTreeSet<SessionId>,
+    pub(super) claims: BTreeMap<(Scope, Partition), ClaimRow>,
+    pub(super) ledgers: BTreeMap<Scope, Ledger>,
+    pub(super) attempts: BTreeMap<Place, AttemptRow>,
+    pub(super) parking: Parking,
+    pub(super) tables: Tables,
+}
+
+/// A record's place, by which attempts and parked rows are named.
+pub(super) type Place = (Scope, Partition, u64);
+
+/// A worker's row.
+pub(super) struct SessionRow {
+    pub(super) worker: String,
+    pub(super) lifetime: Duration,
+    pub(super) expires: Timestamp,
+}
+
+/// A partition's row: who has it, and how far it is.
+#[derive(Clone, Default)]
+pub(super) struct ClaimRow {
+    pub(super) owner: Option<SessionId>,
+    pub(super) epoch: u64,
+    pub(super) position: Option<Position>,
+    /// The owner before the present one did not let go cleanly.
+    pub(super) unclean: bool,
+    /// Since when another asks for it (rule S5).
+    pub(super) wanted_since: Option<Timestamp>,
+}
+
+impl State {
+    /// Whether this claim is still its session's (rules C1, S2).
+    pub(super) fn is_held(&self, session: SessionId, claim: &ClaimRef) -> bool {
+        self.row(claim).is_some_and(|row| row.owner == Some(session) && row.epoch == claim.epoch)
+    }
+
+    /// The row of the claim's partition, whoever has it now.
+    pub(super) fn row(&self, claim: &ClaimRef) -> Option<&ClaimRow> {
+        self.claims.get(&(claim.scope.clone(), claim.partition))
+    }
+
+    /// Drops ledger containers of a subscription, of all its sources.
+    pub(super) fn sweep(&mut self, subscription: &str, keep: Duration, now: Timestamp) -> u64 {
+        let of_subscription =
+            self.ledgers.iter_mut().filter(|(scope, _)| *scope.subscription == *subscription);
+        of_subscription.map(|(_, ledger)| ledger.sweep(keep, now)).sum()
+    }
+}

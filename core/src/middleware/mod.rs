@@ -1,0 +1,8 @@
+//! What stands between the broker's delivery and the handler.
+
+pub(crate) mod boundary;
+pub(crate) mod chain;
+pub mod retry;
+pub(crate) mod trace;
+
+pub use retry::{OnExhausted, RetryPolicy};

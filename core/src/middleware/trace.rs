@@ -1,0 +1,112 @@
+//! Trace: spans and metrics around everything, so that nothing is uncounted.
+//!
+//! Metrics bear OpenTelemetry's messaging names. Handles are made once per subscription; keys, ids and
+//! kinds are never labels: they are hostile input, and unbounded.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use metrics::{Counter, Histogram};
+use tracing::Instrument;
+
+use crate::env::BoxFuture;
+use crate::handler::{Failure, Outcome};
+use crate::runtime::Item;
+use crate::store::Death;
+
+pub(crate) struct Trace {
+    subscription: Arc<str>,
+    consumed: Counter,
+    handled: Counter,
+    duplicates: Counter,
+    retried: Counter,
+    dead: Counter,
+    duration: Histogram,
+}
+
+impl Trace {
+    pub(crate) fn new(subscription: &Arc<str>, source: &Arc<str>, system: &'static str) -> Self {
+        let labels = [
+            ("messaging.system", metrics::SharedString::const_str(system)),
+            ("messaging.destination.name", source.to_string().into()),
+            ("messaging.consumer.group.name", subscription.to_string().into()),
+        ];
+        let outcome = |outcome: &'static str| {
+            let mut labels = labels.to_vec();
+            labels.push(("keylane.outcome", outcome.into()));
+            metrics::counter!("keylane.process.events", &labels)
+        };
+        Self {
+            subscription: subscription.clone(),
+            consumed: metrics::counter!("messaging.client.consumed.messages", &labels),
+            handled: outcome("handled"),
+            duplicates: outcome("duplicate"),
+            retried: outcome("retried"),
+            dead: outcome("dead"),
+            duration: metrics::histogram!("messaging.process.duration", &labels),
+        }
+    }
+
+    pub(crate) fn pulled(&self, n: usize) {
+        self.consumed.increment(n as u64);
+    }
+
+    pub(crate) fn handled(&self, n: usize) {
+        self.handled.increment(n as u64);
+    }
+
+    pub(crate) fn duplicates(&self, n: usize) {
+        self.duplicates.increment(n as u64);
+    }
+
+    pub(crate) fn took(&self, duration: Duration) {
+        self.duration.record(duration.as_secs_f64());
+    }
+
+    /// Puts the call into its span. Costs nothing where nobody listens.
+    pub(crate) fn around(
+        &self,
+        items: &[Item],
+        call: BoxFuture<'static, Outcome>,
+    ) -> BoxFuture<'static, Outcome> {
+        let span = self.span(items);
+        if span.is_disabled() { call } else { Box::pin(call.instrument(span)) }
+    }
+
+    fn span(&self, items: &[Item]) -> tracing::Span {
+        let Some(item) = items.first() else { return tracing::Span::none() };
+        let meta = &item.envelope.meta;
+        let span = tracing::info_span!(
+            "process",
+            otel.kind = "consumer",
+            messaging.consumer.group.name = %self.subscription,
+            messaging.message.id = %meta.id,
+            messaging.destination.partition.id = meta.place.partition,
+            messaging.batch.message_count = items.len(),
+            keylane.kind = %meta.kind,
+            keylane.attempt = item.attempts() + 1,
+        );
+        #[cfg(feature = "otel")]
+        super::remote::adopt(&span, &meta.headers);
+        span
+    }
+
+    pub(crate) fn failed(&self, item: &Item, failure: &Failure) {
+        self.retried.increment(1);
+        let meta = &item.envelope.meta;
+        tracing::debug!(
+            subscription = %self.subscription, id = %meta.id, kind = %meta.kind,
+            attempt = item.attempts() + 1, %failure, "a try failed"
+        );
+    }
+
+    pub(crate) fn buried(&self, item: &Item, death: Death, why: &[String]) {
+        self.dead.increment(1);
+        let meta = &item.envelope.meta;
+        tracing::warn!(
+            subscription = %self.subscription, id = %meta.id, kind = %meta.kind,
+            partition = meta.place.partition, offset = meta.place.offset,
+            death = death.name(), why = why.join(": "), "dead letter"
+        );
+    }
+}

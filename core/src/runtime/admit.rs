@@ -1,0 +1,106 @@
+//! Admission: one store read for a batch, and only where the ledger is by id.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Item;
+use super::shard::CONFLICT;
+use super::subscription::Subscription;
+use crate::error::ErrorKind;
+use crate::store::{Admission, AdmitBatch, AdmitEvent, ClaimRef, Death, Store};
+
+const AGAIN_AFTER: Duration = Duration::from_millis(50);
+const AGAIN_MAX: Duration = Duration::from_secs(2);
+
+/// Asks the store what it knows of these items and sends the fresh ones to their lanes. What is finished
+/// or parked already is over here; what waits for its twin comes again through this (rules A2, A3).
+pub(crate) async fn admit(sub: &Arc<Subscription>, store: &dyn Store, items: Vec<Item>) {
+    if items.is_empty() {
+        return;
+    }
+    let Some(twins) = &sub.twins else { return sub.enter_lanes(items) };
+    let items = twins.first_only(items);
+    let Some(answers) = ask(sub, store, &items).await else {
+        // The session is gone, and every tenure with it.
+        return over(sub, items, |_| false);
+    };
+    let mut fresh = Vec::with_capacity(items.len());
+    let mut known = Vec::new();
+    for (mut item, answer) in items.into_iter().zip(answers) {
+        match answer {
+            Admission::Finished | Admission::Parked => known.push(item),
+            Admission::Fresh => fresh.push(item),
+            // Rule L4: a dead letter in its lane's turn.
+            Admission::Conflict => {
+                item.history().dead = Some((Death::Conflict, CONFLICT.to_owned()));
+                fresh.push(item);
+            }
+        }
+    }
+    sub.chain.trace.duplicates(known.len());
+    over(sub, known, |_| true);
+    sub.enter_lanes(fresh);
+}
+
+/// The answers, one an item; `None`: the session is lost. An outage waits, it costs nothing else.
+async fn ask(sub: &Arc<Subscription>, store: &dyn Store, items: &[Item]) -> Option<Vec<Admission>> {
+    let mut wait = AGAIN_AFTER;
+    loop {
+        let (batch, asked) = batch_of(sub, items);
+        if batch.events.is_empty() {
+            return Some(items.iter().map(|_| Admission::Fresh).collect());
+        }
+        match store.admit(batch).await {
+            Ok(answers) => {
+                let mut all = vec![Admission::Fresh; items.len()];
+                for (at, answer) in asked.into_iter().zip(answers) {
+                    all[at] = answer;
+                }
+                return Some(all);
+            }
+            Err(error) if error.kind() == ErrorKind::SessionLost => return None,
+            Err(error) => {
+                tracing::warn!(subscription = %sub.settings.name, %error, again_in = ?wait, "admission failed");
+                sub.env.sleep(wait).await;
+                wait = (wait * 2).min(AGAIN_MAX);
+            }
+        }
+        if items.iter().all(|item| !item.tenure.may_start()) {
+            return None;
+        }
+    }
+}
+
+/// The batch, and which items it asks of: one that was released from the parking table is known there.
+fn batch_of(sub: &Subscription, items: &[Item]) -> (AdmitBatch, Vec<usize>) {
+    let mut claims: Vec<ClaimRef> = Vec::new();
+    let mut events = Vec::with_capacity(items.len());
+    let mut asked = Vec::with_capacity(items.len());
+    for (at, item) in items.iter().enumerate() {
+        let Some(payload) = item.ledger else { continue };
+        let claim = claims.iter().position(|claim| *claim == item.tenure.claim).unwrap_or_else(|| {
+            claims.push(item.tenure.claim.clone());
+            claims.len() - 1
+        });
+        events.push(AdmitEvent { claim, id: item.id(), payload });
+        asked.push(at);
+    }
+    (AdmitBatch { session: sub.committer.session(), claims, events }, asked)
+}
+
+/// Items that never reach a lane.
+fn over(sub: &Arc<Subscription>, items: Vec<Item>, finished: impl Fn(&Item) -> bool) {
+    let mut bytes = 0;
+    for item in &items {
+        bytes += item.bytes as usize;
+        if finished(item) {
+            item.tenure.finish_plain(&[item.offset()]);
+            sub.committer.dirty(&item.tenure);
+        }
+        item.tenure.ended(1);
+        if let Some(twins) = &sub.twins {
+            twins.ended(sub, item);
+        }
+    }
+    sub.budget.give_back(items.len(), bytes);
+}

@@ -1,0 +1,210 @@
+//! From deliveries to items: which are new, what they carry, what is known of their earlier tries.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::Item;
+use super::item::{History, Mark};
+use super::subscription::Subscription;
+use super::tenure::{Progress, Tenure};
+use crate::delivery::{Delivery, Place};
+use crate::error::{Error, ErrorKind};
+use crate::event::{Decoded, Envelope, PayloadHash, Record};
+use crate::store::{AttemptRow, Death, Parked, Witness};
+use crate::watermark::Delivered;
+
+use super::settings::LedgerMode;
+
+/// Takes in what was pulled. Deliveries of a partition whose tenure ended are dropped: they belong to
+/// its next owner.
+pub(crate) fn take_in(sub: &Arc<Subscription>, deliveries: Vec<Delivery>) -> Vec<Item> {
+    let mut items = Vec::with_capacity(deliveries.len());
+    let mut deliveries = deliveries.into_iter().peekable();
+    while let Some(first) = deliveries.peek() {
+        let place = first.place;
+        let tenure =
+            sub.tenures().get(&place.partition).filter(|tenure| tenure.claim.epoch == place.epoch).cloned();
+        // A run of one partition's deliveries takes its lock once.
+        let run = std::iter::from_fn(|| {
+            deliveries
+                .next_if(|next| next.place.partition == place.partition && next.place.epoch == place.epoch)
+        });
+        match tenure.filter(|tenure| tenure.may_start()) {
+            Some(tenure) => take_in_run(sub, &tenure, run, &mut items),
+            None => run.for_each(drop),
+        }
+    }
+    charge(sub, &items);
+    items
+}
+
+/// Takes in what did not fit the window before.
+pub(crate) fn take_in_stalled(sub: &Arc<Subscription>) -> Vec<Item> {
+    let mut items = Vec::new();
+    let tenures: Vec<_> = sub.tenures().values().cloned().collect();
+    for tenure in tenures {
+        let stalled = std::mem::take(&mut tenure.progress().stalled);
+        if !stalled.is_empty() {
+            tenure.let_go_on(&*sub.consumer);
+            take_in_run(sub, &tenure, stalled.into_iter(), &mut items);
+        }
+    }
+    charge(sub, &items);
+    items
+}
+
+/// Takes in parked events that an operator released, as far as they are of our partitions and not in a
+/// lane already (rules P2, P3).
+pub(crate) fn take_in_released(sub: &Arc<Subscription>, released: Vec<Parked>) -> Vec<Item> {
+    let mut items = Vec::new();
+    for parked in released {
+        let Some(tenure) = sub.tenures().get(&parked.partition).cloned() else { continue };
+        if tenure.claim.scope != parked.scope || !tenure.may_start() {
+            continue;
+        }
+        let mut progress = tenure.progress();
+        if !progress.releasing.insert(parked.offset) {
+            continue;
+        }
+        drop(progress);
+        let place = Place { partition: parked.partition, epoch: tenure.claim.epoch, offset: parked.offset };
+        let mut item = item_of(sub, &tenure, parked.record.clone(), place);
+        let history = item.history();
+        history.row = true;
+        history.parked = Some(Box::new(parked));
+        items.push(item);
+    }
+    for item in &items {
+        item.tenure.opened(1);
+    }
+    charge(sub, &items);
+    items
+}
+
+fn charge(sub: &Subscription, items: &[Item]) {
+    let bytes = items.iter().map(|item| item.bytes as usize).sum();
+    sub.budget.charge(items.len(), bytes);
+}
+
+fn take_in_run(
+    sub: &Arc<Subscription>,
+    tenure: &Arc<Tenure>,
+    run: impl Iterator<Item = Delivery>,
+    items: &mut Vec<Item>,
+) {
+    let before = items.len();
+    let mut finished = 0;
+    let mut last: Option<(u64, Option<crate::env::Timestamp>, Option<Bytes>, Bytes)> = None;
+    let mut progress = tenure.progress();
+    for delivery in run {
+        if let Err(error) = known_again(&mut progress, &delivery) {
+            drop(progress);
+            tenure.lose();
+            sub.stir_shards();
+            return sub.halt(tenure.claim.partition, &error);
+        }
+        let offset = delivery.place.offset;
+        if !progress.stalled.is_empty() {
+            progress.stalled.push_back(delivery);
+            continue;
+        }
+        match progress.watermark.deliver(offset) {
+            Delivered::Fresh => {
+                let record = &delivery.record;
+                last = Some((offset, record.time, record.key.clone(), record.payload.clone()));
+                let tried = progress.tried.remove(&offset);
+                let mark = progress.marks_left > 0;
+                progress.marks_left = progress.marks_left.saturating_sub(1);
+                let mut item = item_of(sub, tenure, delivery.record, delivery.place);
+                recall(&mut item, tried, mark);
+                items.push(item);
+            }
+            Delivered::AlreadyFinished => finished += 1,
+            Delivered::Repeated => {}
+            Delivered::OutOfWindow => {
+                tenure.hold_back(&*sub.consumer);
+                progress.stalled.push_back(delivery);
+            }
+        }
+    }
+    if let Some((offset, time, key, payload)) = last {
+        // One a run is enough to know the log by, and costs next to nothing (rule L2).
+        progress.witnesses.offer(Witness { offset, time, hash: fingerprint(key.as_ref(), &payload) });
+    }
+    drop(progress);
+    if finished > 0 {
+        sub.chain.trace.duplicates(finished);
+    }
+    tenure.opened(items.len() - before);
+}
+
+/// Rule L2: the first record read must be the one that lay there when the position was written.
+fn known_again(progress: &mut Progress, delivery: &Delivery) -> Result<(), Error> {
+    let Some(expected) = progress.expected.take() else { return Ok(()) };
+    let offset = delivery.place.offset;
+    let record = &delivery.record;
+    let same = offset > expected.offset
+        || (fingerprint(record.key.as_ref(), &record.payload) == expected.hash
+            && record.time == expected.time);
+    if same {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::LogChanged,
+        format!(
+            "the record at offset {offset} is not the one that was handled there: the log was recreated or restored; \
+             rewind or accept it as a new one"
+        ),
+    ))
+}
+
+/// A hash that every process computes alike. It tells logs apart, it does not authenticate.
+fn fingerprint(key: Option<&Bytes>, payload: &Bytes) -> u64 {
+    let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
+    for byte in key.map_or(&[][..], |key| key).iter().chain(payload.iter()) {
+        hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
+    }
+    hash
+}
+
+fn item_of(sub: &Arc<Subscription>, tenure: &Arc<Tenure>, record: Record, place: Place) -> Item {
+    let bytes = u32::try_from(record.footprint()).unwrap_or(u32::MAX);
+    let (envelope, dead) = match sub.decoder.decode(record, place) {
+        Decoded::Event(envelope) => (envelope, None),
+        Decoded::Dead { envelope, death, why } => (envelope, Some((death, why))),
+    };
+    let hash = sub.lane_hash(&envelope);
+    let ledger =
+        (sub.settings.ledger == LedgerMode::Id && !never_admitted(dead.as_ref())).then(|| digest(&envelope));
+    let history = dead.map(|dead| Box::new(History { dead: Some(dead), ..History::default() }));
+    Item { hash, envelope: Arc::new(envelope), tenure: tenure.clone(), ledger, bytes, history }
+}
+
+/// What has no id of its own can't be looked up by it.
+fn never_admitted(dead: Option<&(Death, String)>) -> bool {
+    dead.is_some()
+}
+
+fn digest(envelope: &Envelope) -> PayloadHash {
+    PayloadHash::of(&envelope.body)
+}
+
+/// What earlier owners left of an event (rule T1).
+fn recall(item: &mut Item, tried: Option<AttemptRow>, mark: bool) {
+    if mark && tried.is_none() {
+        item.history().mark = Mark::Wanted;
+    }
+    let Some(row) = tried else { return };
+    let history = item.history();
+    history.row = true;
+    history.attempts = row.attempts;
+    // Begun, and not ended by who began it: that worker died with it.
+    let died = row.started_by.is_some();
+    history.crashes = row.crashes + u32::from(died);
+    history.first_at = Some(row.first_at);
+    history.failures = if row.failure.is_empty() { Vec::new() } else { vec![row.failure] };
+    if mark || died {
+        history.mark = Mark::Wanted;
+    }
+}

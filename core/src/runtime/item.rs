@@ -1,0 +1,133 @@
+//! One event inside the worker, from admission to its end.
+
+use std::sync::Arc;
+
+use crate::env::Timestamp;
+use crate::event::{Envelope, PayloadHash};
+use crate::lanes;
+use crate::store::{AttemptRow, Death, Parked, SessionId};
+use crate::text::Text;
+
+use super::tenure::Tenure;
+
+pub(crate) struct Item {
+    /// Seeded hash of (partition, key): with claims, a key belongs to its partition (rule S8).
+    pub(crate) hash: u64,
+    pub(crate) envelope: Arc<Envelope>,
+    pub(crate) tenure: Arc<Tenure>,
+    /// The payload's digest where the ledger is by id.
+    pub(crate) ledger: Option<PayloadHash>,
+    /// What it is charged with against the budget.
+    pub(crate) bytes: u32,
+    /// What most events don't have: tries, a verdict before its turn, a parked row.
+    pub(crate) history: Option<Box<History>>,
+}
+
+/// What is known of an event beyond its first, quiet delivery.
+#[derive(Default)]
+pub(crate) struct History {
+    /// Tries that counted.
+    pub(crate) attempts: u32,
+    /// Times in a row that a dependency was away.
+    pub(crate) refusals: u32,
+    /// Deaths of a worker while it ran (rule T1).
+    pub(crate) crashes: u32,
+    pub(crate) first_at: Option<Timestamp>,
+    /// What the last try said, outermost first.
+    pub(crate) failures: Vec<String>,
+    /// The store has a row of its attempts, to be cleared when it ends.
+    pub(crate) row: bool,
+    /// To be marked as started before it runs (rule T1).
+    pub(crate) mark: Mark,
+    /// Dead before it ran.
+    pub(crate) dead: Option<(Death, String)>,
+    /// The parked row it was released from.
+    pub(crate) parked: Option<Box<Parked>>,
+    /// Runs in a unit of its own, because the unit it was in failed without a culprit.
+    pub(crate) alone: bool,
+}
+
+/// Rule T1: the mark that lets a death be counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Mark {
+    /// Not needed.
+    #[default]
+    None,
+    /// Needed before it runs.
+    Wanted,
+    /// Durable: it may run.
+    Made,
+}
+
+impl Item {
+    pub(crate) fn history(&mut self) -> &mut History {
+        self.history.get_or_insert_default()
+    }
+
+    pub(crate) fn attempts(&self) -> u32 {
+        self.history.as_ref().map_or(0, |history| history.attempts)
+    }
+
+    pub(crate) fn offset(&self) -> u64 {
+        self.envelope.meta.place.offset
+    }
+
+    /// Nothing but its position has to be written when it is done: no ledger row, no attempts to
+    /// clear, no parked row to take.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.ledger.is_none()
+            && self.history.as_ref().is_none_or(|history| !history.row && history.parked.is_none())
+    }
+
+    pub(crate) fn attempt_row(&self, now: Timestamp, started_by: Option<SessionId>) -> AttemptRow {
+        let history = self.history.as_deref();
+        AttemptRow {
+            offset: self.offset(),
+            id: self.id(),
+            attempts: self.attempts(),
+            crashes: history.map_or(0, |history| history.crashes),
+            started_by,
+            first_at: history.and_then(|history| history.first_at).unwrap_or(now),
+            failure: history.map(|history| history.failures.join(": ")).unwrap_or_default(),
+        }
+    }
+
+    pub(crate) fn id(&self) -> Text {
+        self.envelope.meta.id.to_text()
+    }
+
+    /// The row of a dead letter: the event as it came, and all that is known of its failure.
+    pub(crate) fn dead_letter(&self, death: Death, worker: &str, now: Timestamp) -> Parked {
+        let meta = &self.envelope.meta;
+        let history = self.history.as_deref();
+        let row = self.attempt_row(now, None);
+        Parked {
+            scope: self.tenure.claim.scope.clone(),
+            partition: meta.place.partition,
+            offset: meta.place.offset,
+            id: row.id,
+            key: meta.lane_key(),
+            kind: meta.kind.clone(),
+            sequence: meta.sequence,
+            record: self.envelope.record(),
+            payload: self.ledger.unwrap_or_else(|| PayloadHash::of(&self.envelope.body)),
+            reason: crate::store::Reason::Dead(death),
+            attempts: row.attempts,
+            crashes: row.crashes,
+            failures: history.map(|history| history.failures.clone()).unwrap_or_default(),
+            first_at: row.first_at,
+            parked_at: now,
+            worker: worker.to_owned(),
+        }
+    }
+}
+
+impl lanes::Item for Item {
+    fn hash(&self) -> u64 {
+        self.hash
+    }
+
+    fn bytes(&self) -> usize {
+        self.bytes as usize
+    }
+}

@@ -1,0 +1,125 @@
+//! The keeper of the worker's session: renews it from a thread of its own, so that busy handlers can't
+//! starve it, ends the promise when it has run out, and begins a new session when the old one is lost.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::committer::Committer;
+use super::promise::{Promise, Sent};
+use super::settings::WorkerSettings;
+use super::subscription::Control;
+use crate::env::Env;
+use crate::error::{Error, ErrorKind};
+use crate::store::{NewSession, Renewed, SessionId, Store};
+
+pub(crate) struct Keeper {
+    pub(crate) env: Env,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) promise: Arc<Promise>,
+    pub(crate) committer: Arc<Committer>,
+    pub(crate) worker: Arc<WorkerSettings>,
+}
+
+/// How long to wait after a renewal that did not get through.
+const AGAIN_AFTER: Duration = Duration::from_millis(200);
+
+impl Keeper {
+    /// Registers a session under a new identity and begins the promise.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub(crate) async fn register(
+        env: &Env,
+        store: &dyn Store,
+        promise: &Promise,
+        worker: &WorkerSettings,
+    ) -> Result<SessionId, Error> {
+        let id = SessionId(env.uuid());
+        let sent = Sent::now(env);
+        store.register(NewSession { id, worker: worker.name.to_string(), lifetime: worker.session }).await?;
+        promise.renewed(sent);
+        Ok(id)
+    }
+
+    /// Runs until its environment drops it.
+    pub(crate) async fn run(self) {
+        loop {
+            let pause = self.worker.session / 3;
+            tokio::select! { biased;
+                () = self.committer.lost().wait() => {
+                    let lost = self.committer.lost().take(usize::MAX);
+                    if lost.contains(&self.committer.session()) {
+                        self.begin_anew().await;
+                    }
+                }
+                () = self.env.sleep(pause) => self.renew().await,
+            }
+        }
+    }
+
+    /// Renews until the store answers. The promise ends by the clocks, whatever the store does.
+    async fn renew(&self) {
+        loop {
+            let session = self.committer.session();
+            let sent = Sent::now(&self.env);
+            let limit = self.worker.session / 3;
+            let answer = self.env.timeout("a renewal", limit, self.store.renew(session)).await;
+            match answer.and_then(std::convert::identity) {
+                Ok(renewed) => {
+                    self.promise.renewed(sent);
+                    return self.pass_on(renewed);
+                }
+                Err(error) if error.kind() == ErrorKind::SessionLost => return self.begin_anew().await,
+                Err(error) => {
+                    tracing::warn!(%error, "the session was not renewed, trying again");
+                    self.promise.enforce();
+                    self.env.sleep(AGAIN_AFTER).await;
+                    self.promise.enforce();
+                }
+            }
+        }
+    }
+
+    /// The session is gone: what ran under it may commit nothing. A new one begins with nothing.
+    async fn begin_anew(&self) {
+        self.promise.end();
+        tracing::warn!(session = %self.committer.session(), "the session was lost, beginning a new one");
+        let subscriptions = self.committer.subscriptions();
+        for subscription in &subscriptions {
+            for tenure in subscription.tenures().values() {
+                tenure.lose();
+            }
+            subscription.stir_shards();
+        }
+        let session = loop {
+            match Self::register(&self.env, &*self.store, &self.promise, &self.worker).await {
+                Ok(session) => break session,
+                Err(error) => {
+                    tracing::warn!(%error, "no new session yet, trying again");
+                    self.env.sleep(AGAIN_AFTER).await;
+                }
+            }
+        };
+        self.committer.new_session(session);
+        for subscription in subscriptions {
+            subscription.control.send(Control::NewSession);
+        }
+    }
+
+    fn pass_on(&self, renewed: Renewed) {
+        for claim in renewed.wanted {
+            self.committer.tell_owner(claim);
+        }
+        if renewed.released.is_empty() {
+            return;
+        }
+        for subscription in self.committer.subscriptions() {
+            let scope = &subscription.settings.scope;
+            let own: Vec<_> =
+                renewed.released.iter().filter(|parked| parked.scope == *scope).cloned().collect();
+            if !own.is_empty() {
+                subscription.control.send(Control::Released(own));
+            }
+        }
+    }
+}

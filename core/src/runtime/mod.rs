@@ -1,0 +1,40 @@
+//! The runtime: what turns deliveries into handled events. In reading order:
+//!
+//! - `pull` takes deliveries and assignment changes from the broker, `intake` makes items of them,
+//!   `admit` asks the store what it knows of them, where the ledger is by id;
+//! - `shard` owns lanes and runs handlers through the chain;
+//! - `committer` writes results in groups and hands their fates back, `settle` tells the broker;
+//! - `partitions` claims and hands over, `tenure` is one partition's time with us;
+//! - `keeper` renews the session that everything stands on, `promise` says how long it may be relied on;
+//! - `worker` puts it together; `build` is how a service asks for one, `plan` reads the configuration
+//!   for it, `handle` is what the service holds, `admin` what an operator does.
+
+mod adapters;
+mod admin;
+mod admit;
+mod budget;
+mod build;
+mod committer;
+mod handle;
+mod intake;
+mod item;
+mod keeper;
+mod mailbox;
+mod partitions;
+mod plan;
+mod promise;
+mod pull;
+pub(crate) mod settings;
+mod settle;
+mod shard;
+mod subscription;
+mod sweep;
+mod tenure;
+mod twins;
+mod worker;
+
+pub use admin::Admin;
+pub use build::Runtime;
+pub use handle::{Halted, Handle};
+pub(crate) use item::{Item, Mark};
+pub(crate) use promise::Promise;

@@ -1,0 +1,288 @@
+//! Claims and hand-over: how a partition comes to this worker and how it leaves it.
+//!
+//! An adapter only reports `Assigned`, `Revoking`, `Lost`, and waits, bounded. Everything else about
+//! ownership is decided here, alike for every broker.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::settings::WorkerSettings;
+use super::subscription::{Control, Subscription};
+use super::tenure::{Progress, Tenure};
+use crate::broker::{Base, Bounds, Handback, Partition, Start};
+use crate::error::{Error, ErrorKind};
+use crate::handler::Scene;
+use crate::store::{Claim, ClaimAnswer, ClaimRef, ClaimRequest, Position, Store};
+use crate::watermark::{Watermark, Witnesses};
+
+/// What claiming needs.
+#[derive(Clone)]
+pub(crate) struct Partitions {
+    pub(crate) sub: Arc<Subscription>,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) worker: Arc<WorkerSettings>,
+}
+
+/// How often a claim that another has is asked for; each answer also marks it wanted (rule S5).
+const ASK_EVERY: Duration = Duration::from_millis(100);
+const ASK_EVERY_MAX: Duration = Duration::from_secs(1);
+
+/// After the grace, how long dropped handlers have to be noticed as gone.
+const LAST_MOMENT: Duration = Duration::from_secs(1);
+
+/// Claims a partition and starts reading it, unless `token` is cancelled first.
+pub(crate) fn claim(partitions: &Partitions, partition: Partition, token: CancellationToken) {
+    let own = partitions.clone();
+    partitions.sub.env.spawn("claim", async move {
+        own.claim_until(partition, token).await;
+    });
+}
+
+/// The same, once another worker had its chance.
+pub(crate) fn claim_later(partitions: &Partitions, partition: Partition, token: CancellationToken) {
+    let own = partitions.clone();
+    partitions.sub.env.spawn("claim", async move {
+        tokio::select! { biased;
+            () = token.cancelled() => {}
+            () = own.sub.env.sleep(own.worker.handover) => own.claim_until(partition, token).await,
+        }
+    });
+}
+
+/// Ends tenures in order: starts nothing more, waits for what runs until the grace is over, drops the
+/// rest, writes the positions, gives the claims back, and answers the broker.
+pub(crate) fn give_up(partitions: &Partitions, tenures: Vec<Arc<Tenure>>, handback: Option<Handback>) {
+    for tenure in &tenures {
+        tenure.close();
+    }
+    partitions.sub.stir_shards();
+    let own = partitions.clone();
+    partitions.sub.env.spawn("give-up", async move {
+        let bases = own.hand_over(tenures, own.worker.grace).await;
+        if let Some(handback) = handback {
+            handback.done(bases);
+        }
+    });
+}
+
+impl Partitions {
+    /// Ends tenures that are closed already; gives the bases that the broker may be told.
+    pub(crate) async fn hand_over(&self, tenures: Vec<Arc<Tenure>>, grace: Duration) -> Vec<Base> {
+        let env = &self.sub.env;
+        let all_empty = async {
+            for tenure in &tenures {
+                tenure.empty().await;
+            }
+        };
+        if env.timeout("the grace", grace, all_empty).await.is_err() {
+            for tenure in &tenures {
+                tenure.abort.cancel();
+            }
+            self.sub.stir_shards();
+        }
+        let mut bases = Vec::new();
+        for tenure in &tenures {
+            let whole = env.timeout("a dropped handler", LAST_MOMENT, tenure.empty()).await.is_ok();
+            let held = !tenure.abort.is_cancelled();
+            if held {
+                self.sub.committer.flush(tenure).await;
+                bases.push(tenure.base());
+            }
+            self.release(&tenure.claim, held && whole).await;
+        }
+        bases
+    }
+
+    async fn release(&self, claim: &ClaimRef, clean: bool) {
+        let session = self.sub.committer.session();
+        if let Err(error) = self.store.release(session, std::slice::from_ref(claim), clean).await {
+            // Not fatal: the claim is free when the session ends or the handover limit has passed.
+            tracing::warn!(subscription = %self.sub.settings.name, partition = claim.partition, %error, "a claim was not released");
+        }
+    }
+
+    async fn claim_until(&self, partition: Partition, token: CancellationToken) {
+        let mut wait = ASK_EVERY;
+        loop {
+            let granted = tokio::select! { biased;
+                () = token.cancelled() => return,
+                granted = self.try_claim(partition) => granted,
+            };
+            match granted {
+                Ok(Some(claim)) => {
+                    if let Err(error) = self.begin(claim, &token).await {
+                        self.not_begun(partition, error, &token);
+                    }
+                    return;
+                }
+                Ok(None) => {}
+                Err(error) if error.is_transient() || error.kind() == ErrorKind::SessionLost => {
+                    tracing::warn!(subscription = %self.sub.settings.name, partition, %error, "claiming failed, trying again");
+                }
+                Err(error) => return self.sub.stop(error),
+            }
+            tokio::select! { biased;
+                () = token.cancelled() => return,
+                () = self.sub.env.sleep(wait) => {}
+            }
+            wait = (wait * 2).min(ASK_EVERY_MAX);
+        }
+    }
+
+    async fn try_claim(&self, partition: Partition) -> Result<Option<Claim>, Error> {
+        let request = ClaimRequest {
+            session: self.sub.committer.session(),
+            scope: self.sub.settings.scope.clone(),
+            partition,
+            handover_limit: self.worker.handover,
+        };
+        match self.store.claim(request).await? {
+            ClaimAnswer::Granted(claim) => Ok(Some(*claim)),
+            ClaimAnswer::Wanted { owner } => {
+                tracing::debug!(subscription = %self.sub.settings.name, partition, owner, "waiting for a claim");
+                Ok(None)
+            }
+        }
+    }
+
+    /// From a granted claim to the first delivery: finds where to read, and holds the log against what
+    /// was read before (rule L2).
+    async fn begin(&self, claim: Claim, token: &CancellationToken) -> Result<(), Error> {
+        let sub = &self.sub;
+        let partition = claim.claim.partition;
+        let bounds = sub.consumer.bounds(partition).await?;
+        if let Some(position) = &claim.position {
+            same_log(position, &bounds)?;
+        }
+        let base = match &claim.position {
+            Some(position) => position.base,
+            None => sub.consumer.origin(partition).await?,
+        };
+        let (tenure, from) = self.tenure(&claim, &bounds, base)?;
+        if token.is_cancelled() {
+            self.release(&claim.claim, true).await;
+            return Ok(());
+        }
+        let tenure = Arc::new(tenure);
+        sub.tenures().insert(partition, tenure);
+        sub.consumer.start(vec![Start { partition, offset: from, epoch: claim.claim.epoch }]).await?;
+        if !claim.released.is_empty() {
+            sub.control.send(Control::Released(claim.released));
+        }
+        Ok(())
+    }
+
+    /// The tenure, and the first offset to read: the witness where there is one, the base else.
+    fn tenure(&self, claim: &Claim, bounds: &Bounds, base: u64) -> Result<(Tenure, u64), Error> {
+        let sub = &self.sub;
+        let window = sub.settings.budget.window;
+        let sparse = claim.position.as_ref().map_or(&[][..], |position| &position.sparse);
+        let watermark = Watermark::restore(base, sparse, window).map_err(|error| {
+            Error::new(
+                ErrorKind::Corrupt,
+                format!("the stored position of partition {} can't be read", claim.claim.partition),
+            )
+            .with_source(error)
+        })?;
+        let witness = claim.position.as_ref().and_then(|position| position.witness);
+        let expected = witness.filter(|witness| witness.offset >= bounds.low);
+        let scene = Arc::new(Scene {
+            env: sub.env.clone(),
+            subscription: sub.settings.name.clone(),
+            epoch: claim.claim.epoch,
+            cancelled: CancellationToken::new(),
+        });
+        let progress = Progress {
+            watermark,
+            witnesses: Witnesses::new(witness),
+            tried: claim.attempts.iter().map(|row| (row.offset, row.clone())).collect::<BTreeMap<_, _>>(),
+            // What the owner before may have begun: no more than it could have in flight (rule T1).
+            marks_left: if claim.unclean { sub.settings.budget.messages } else { 0 },
+            releasing: sub.env.set(),
+            expected,
+            stalled: VecDeque::new(),
+        };
+        let from = expected.map_or(base, |witness| witness.offset.min(base));
+        let tenure = Tenure::new(
+            claim.claim.clone(),
+            scene,
+            sub.index,
+            bounds.identity.clone(),
+            bounds.partitions,
+            progress,
+        );
+        Ok((tenure, from))
+    }
+
+    fn not_begun(&self, partition: Partition, error: Error, token: &CancellationToken) {
+        self.sub.tenures().remove(&partition);
+        match error.kind() {
+            ErrorKind::LogChanged | ErrorKind::Corrupt => self.sub.halt(partition, &error),
+            _ if error.is_transient() => {
+                tracing::warn!(subscription = %self.sub.settings.name, partition, %error, "a partition did not start, trying again");
+                let (own, token) = (self.clone(), token.clone());
+                self.sub.env.spawn("claim", async move {
+                    own.sub.env.sleep(ASK_EVERY_MAX).await;
+                    Box::pin(own.claim_until(partition, token)).await;
+                });
+            }
+            _ => self.sub.stop(error),
+        }
+    }
+}
+
+/// Rule L2: another identity, a log that ends below the position or begins above it, is not gone on with.
+fn same_log(position: &Position, bounds: &Bounds) -> Result<(), Error> {
+    let changed = |what: String| {
+        let remedy = "rewind the subscription or accept the log as a new one";
+        Err(Error::new(ErrorKind::LogChanged, format!("{what}; {remedy}")))
+    };
+    if let (Some(known), Some(found)) = (&position.identity, &bounds.identity) {
+        if known != found {
+            return changed(format!("the log is another one: its identity was {known:?} and is {found:?}"));
+        }
+    }
+    if bounds.high < position.base {
+        return changed(format!(
+            "the log ends at offset {}, below the position {}",
+            bounds.high, position.base
+        ));
+    }
+    if bounds.low > position.base {
+        let lost = bounds.low - position.base;
+        return changed(format!(
+            "the log begins at offset {}, above the position {}: {lost} offsets expired before they were handled",
+            bounds.low, position.base
+        ));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::text::Text;
+
+    fn bounds(low: u64, high: u64, identity: &'static str) -> Bounds {
+        Bounds { low, high, identity: Some(Text::from_static(identity)), partitions: 1 }
+    }
+
+    #[test]
+    fn l2_a_log_that_changed_is_refused() {
+        let position = Position { base: 10, identity: Some(Text::from_static("a")), ..Position::default() };
+        for (found, fine) in [
+            (bounds(0, 10, "a"), true),
+            (bounds(10, 99, "a"), true),
+            (bounds(0, 9, "a"), false),
+            (bounds(11, 99, "a"), false),
+            (bounds(0, 99, "b"), false),
+        ] {
+            assert_eq!(same_log(&position, &found).is_ok(), fine, "{found:?}");
+        }
+        let unknown = Bounds { identity: None, ..bounds(0, 99, "b") };
+        assert!(same_log(&position, &unknown).is_ok(), "a broker that can't say is believed");
+    }
+}

@@ -1,0 +1,176 @@
+//! The pull task of a subscription: deliveries and assignment changes in, items out to the lanes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::partitions::{self, Partitions};
+use super::subscription::{Control, Subscription};
+use super::{admit, intake};
+use crate::broker::{Change, Partition, Pulled};
+use crate::delivery::Delivery;
+use crate::store::{ClaimRef, Store};
+
+pub(crate) struct Puller {
+    sub: Arc<Subscription>,
+    store: Arc<dyn Store>,
+    partitions: Partitions,
+    /// What the broker says is ours, each with the token of its claiming.
+    assigned: BTreeMap<Partition, CancellationToken>,
+    /// Cancelled when the worker drains: nothing more is pulled.
+    draining: CancellationToken,
+}
+
+/// How long to wait after a pull failed, at first and at most.
+const AGAIN_AFTER: Duration = Duration::from_millis(100);
+const AGAIN_MAX: Duration = Duration::from_secs(5);
+
+impl Puller {
+    pub(crate) fn new(
+        sub: Arc<Subscription>,
+        store: Arc<dyn Store>,
+        partitions: Partitions,
+        draining: CancellationToken,
+    ) -> Self {
+        Self { sub, store, partitions, assigned: BTreeMap::new(), draining }
+    }
+
+    /// Runs until the worker drains, the subscription stops, or its environment drops it.
+    pub(crate) async fn run(mut self) {
+        let sub = self.sub.clone();
+        let mut wait = AGAIN_AFTER;
+        loop {
+            // Biased: an end before anything else, then what others said, then new work.
+            let pulled = tokio::select! { biased;
+                () = self.draining.cancelled() => return,
+                () = sub.stopped.cancelled() => return,
+                () = sub.control.wait() => {
+                    self.read_controls().await;
+                    continue;
+                }
+                () = sub.budget.available(), if sub.budget.credits() == 0 => continue,
+                // Without credits only assignment changes come.
+                pulled = sub.consumer.pull(sub.budget.credits()) => pulled,
+            };
+            match pulled {
+                Ok(Pulled::Deliveries(deliveries)) => {
+                    wait = AGAIN_AFTER;
+                    self.deliveries(deliveries).await;
+                }
+                Ok(Pulled::Change(change)) => self.change(change),
+                Err(error) if error.is_transient() => {
+                    tracing::warn!(subscription = %sub.settings.name, %error, again_in = ?wait, "pulling failed");
+                    sub.env.sleep(wait).await;
+                    wait = (wait * 2).min(AGAIN_MAX);
+                }
+                Err(error) => return sub.stop(error),
+            }
+        }
+    }
+
+    async fn deliveries(&mut self, deliveries: Vec<Delivery>) {
+        self.sub.chain.trace.pulled(deliveries.len());
+        let items = intake::take_in(&self.sub, deliveries);
+        admit::admit(&self.sub, &*self.store, items).await;
+    }
+
+    fn change(&mut self, change: Change) {
+        match change {
+            Change::Assigned(partitions) => {
+                for partition in partitions {
+                    self.claim(partition);
+                }
+            }
+            Change::Revoking { partitions, handback } => {
+                let tenures = partitions.iter().filter_map(|partition| self.forget(*partition)).collect();
+                partitions::give_up(&self.partitions, tenures, Some(handback));
+            }
+            Change::Lost(partitions) => {
+                for partition in partitions {
+                    if let Some(tenure) = self.forget(partition) {
+                        tenure.lose();
+                        partitions::give_up(&self.partitions, vec![tenure], None);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Begins to claim a partition, in the place of any earlier try.
+    fn claim(&mut self, partition: Partition) {
+        let token = CancellationToken::new();
+        if let Some(earlier) = self.assigned.insert(partition, token.clone()) {
+            earlier.cancel();
+        }
+        partitions::claim(&self.partitions, partition, token);
+    }
+
+    /// The partition is not ours any more: ends its claiming, and hands out its tenure.
+    fn forget(&mut self, partition: Partition) -> Option<Arc<super::tenure::Tenure>> {
+        if let Some(token) = self.assigned.remove(&partition) {
+            token.cancel();
+        }
+        self.sub.tenures().remove(&partition)
+    }
+
+    async fn read_controls(&mut self) {
+        for control in self.sub.control.take(usize::MAX) {
+            match control {
+                Control::NewSession => self.claim_all_again(),
+                Control::Wanted(claim) => self.wanted(&claim),
+                Control::Gone(claim) => self.gone(&claim),
+                Control::Room => {
+                    let items = intake::take_in_stalled(&self.sub);
+                    admit::admit(&self.sub, &*self.store, items).await;
+                }
+                Control::Released(parked) => {
+                    self.sub.enter_lanes(intake::take_in_released(&self.sub, parked))
+                }
+                Control::Again(items) => admit::admit(&self.sub, &*self.store, items).await,
+            }
+        }
+    }
+
+    /// The session was lost: nothing of its tenures may be committed; what the broker still assigns to
+    /// us is claimed under the new one.
+    fn claim_all_again(&mut self) {
+        let tenures: Vec<_> = std::mem::take(&mut *self.sub.tenures()).into_values().collect();
+        for tenure in &tenures {
+            tenure.lose();
+        }
+        self.sub.stir_shards();
+        for partition in self.assigned.keys().copied().collect::<Vec<_>>() {
+            self.claim(partition);
+        }
+    }
+
+    /// Rule S5: another worker wants this claim. It is given up in order; we ask for it again only after
+    /// the handover limit, in case the broker keeps on assigning it to us.
+    fn wanted(&mut self, claim: &ClaimRef) {
+        let Some(tenure) = self.sub.tenure_of(claim) else { return };
+        self.sub.tenures().remove(&claim.partition);
+        tracing::info!(subscription = %self.sub.settings.name, partition = claim.partition, "another worker wants the claim");
+        self.sub.consumer.pause(Some(&[claim.partition]));
+        partitions::give_up(&self.partitions, vec![tenure], None);
+        self.claim_later(claim.partition);
+    }
+
+    /// A commit found the claim gone (rule C1).
+    fn gone(&mut self, claim: &ClaimRef) {
+        let Some(tenure) = self.sub.tenure_of(claim) else { return };
+        self.sub.tenures().remove(&claim.partition);
+        tenure.lose();
+        self.sub.stir_shards();
+        self.claim_later(claim.partition);
+    }
+
+    fn claim_later(&mut self, partition: Partition) {
+        let token = CancellationToken::new();
+        if let Some(earlier) = self.assigned.insert(partition, token.clone()) {
+            earlier.cancel();
+        }
+        partitions::claim_later(&self.partitions, partition, token);
+    }
+}

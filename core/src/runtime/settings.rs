@@ -1,0 +1,73 @@
+//! What the runtime needs to know, whatever it was read from.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::broker::Reset;
+use crate::config::Section;
+use crate::event::Rules;
+use crate::middleware::RetryPolicy;
+use crate::middleware::chain::UnknownKind;
+use crate::store::Scope;
+
+/// One subscription.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    pub(crate) name: Arc<str>,
+    pub(crate) group: Arc<str>,
+    /// What claims, positions and ledger rows belong to.
+    pub(crate) scope: Scope,
+    pub(crate) reset: Reset,
+    /// Handler calls at a time.
+    pub(crate) concurrency: usize,
+    /// Of one handler call.
+    pub(crate) timeout: Duration,
+    pub(crate) retry: RetryPolicy,
+    pub(crate) unknown: UnknownKind,
+    pub(crate) ledger: LedgerMode,
+    /// How long the ledger remembers.
+    pub(crate) keep: Duration,
+    pub(crate) budget: BudgetSettings,
+    pub(crate) rules: Rules,
+    /// The adapter's own keys.
+    pub(crate) adapter: Section,
+}
+
+/// By what a finished event is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LedgerMode {
+    /// By its id: also catches what a producer or relay sent twice.
+    Id,
+    /// By its place in the log: nearly free.
+    Position,
+}
+
+/// What may be in flight.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct BudgetSettings {
+    pub(crate) messages: usize,
+    pub(crate) bytes: usize,
+    /// Of one key, before its partition is paused.
+    pub(crate) per_key: usize,
+    /// How far beyond the first unfinished event a partition is read, in offsets.
+    pub(crate) window: usize,
+}
+
+/// The worker as a whole.
+#[derive(Debug, Clone)]
+pub(crate) struct WorkerSettings {
+    /// For people: host, process, service.
+    pub(crate) name: Arc<str>,
+    /// How long the store keeps a session that is not renewed.
+    pub(crate) session: Duration,
+    /// How long running handlers may go on when a partition is to go elsewhere.
+    pub(crate) grace: Duration,
+    /// How long a live owner may keep a claim that others want (rule S5).
+    pub(crate) handover: Duration,
+    /// How long a shutdown waits for what runs.
+    pub(crate) drain: Duration,
+    /// Tasks that own lanes, per subscription.
+    pub(crate) shards: usize,
+    /// How often old ledger rows are looked for.
+    pub(crate) sweep_every: Duration,
+}

@@ -1,0 +1,31 @@
+//! Telling the broker how far each partition is durably finished. Lag of the telling costs nothing but
+//! the broker's own display: reading starts at the store's position (rule L2).
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::subscription::Subscription;
+
+/// Runs until its environment drops it.
+pub(crate) async fn run(sub: Arc<Subscription>) {
+    let mut moved = Vec::new();
+    loop {
+        sub.moved.wait().await;
+        sub.moved.take_into(&mut moved);
+        let partitions: BTreeSet<_> = moved.drain(..).collect();
+        let mut bases = Vec::with_capacity(partitions.len());
+        for partition in partitions {
+            let Some(tenure) = sub.tenures().get(&partition).cloned() else { continue };
+            if !tenure.progress().stalled.is_empty() {
+                sub.control.send(super::subscription::Control::Room);
+            }
+            bases.push(tenure.base());
+        }
+        if bases.is_empty() {
+            continue;
+        }
+        if let Err(error) = sub.consumer.commit(bases).await {
+            tracing::warn!(subscription = %sub.settings.name, %error, "the broker did not take the position; the store has it");
+        }
+    }
+}

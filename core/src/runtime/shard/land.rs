@@ -1,0 +1,198 @@
+//! What becomes of a run that ended: its exits are carried out, lane by lane.
+
+use super::{Run, Shard, Then};
+use crate::lanes::LaneId;
+use crate::middleware::boundary::Ended;
+use crate::middleware::chain::Exit;
+use crate::runtime::Item;
+use crate::runtime::committer::Pending;
+use crate::store::{CommitEvent, Death, Effect, Unit, Verdict};
+
+impl Shard {
+    /// A flight ended.
+    pub(super) fn land(&mut self, run: usize, ended: Ended) {
+        let mut run = self.runs.remove(run);
+        run.permit = None;
+        self.landed(run, ended);
+    }
+
+    pub(super) fn landed(&mut self, mut run: Run, ended: Ended) {
+        let sub = self.sub.clone();
+        sub.chain.trace.took(sub.env.now().since(run.began));
+        let (exits, effects) = sub.chain.leave(&mut run.items, ended);
+        if exits.iter().all(|exit| matches!(exit, Exit::Finish)) {
+            return self.finish_run(run, effects);
+        }
+        self.carry_out(run, exits);
+    }
+
+    /// All items are done: they commit together.
+    fn finish_run(&mut self, mut run: Run, effects: Vec<Effect>) {
+        if effects.is_empty() {
+            // Nothing that has to commit together: each goes its own way.
+            for (item, lane) in run.items.into_iter().zip(run.lanes) {
+                self.finished(lane, item, Vec::new());
+            }
+            return;
+        }
+        for lane in run.lanes.iter().flatten() {
+            self.lanes.hold(*lane);
+        }
+        run.then = Then::Finish;
+        let events = run.items.iter().map(|item| commit_event(item, Verdict::Finish)).collect();
+        self.commit_run(run, Unit { events, effects });
+    }
+
+    /// One finished event. Without effects its lane goes on at once (rule C5); with some it waits.
+    pub(super) fn finished(&mut self, lane: Option<LaneId>, item: Item, effects: Vec<Effect>) {
+        if effects.is_empty() && item.is_plain() {
+            self.plain(&item);
+            if let Some(lane) = lane {
+                self.lanes.finish(lane);
+            }
+            return;
+        }
+        let mut lane = lane;
+        if effects.is_empty() {
+            // The last item of a lane frees it; a lane freed twice is stale the second time, and harmless.
+            if let Some(lane) = lane.take() {
+                self.lanes.finish(lane);
+            }
+        } else if let Some(lane) = lane {
+            self.lanes.hold(lane);
+        }
+        self.commit_one(lane, item, Verdict::Finish, effects, Then::Finish);
+    }
+
+    /// A dead letter. Its lane goes on: later events of the key don't wait for the dead.
+    pub(super) fn bury(&mut self, lane: Option<LaneId>, mut item: Item, death: Death, why: Option<String>) {
+        if let Some(why) = why {
+            item.history().failures = vec![why];
+        }
+        if let Some(lane) = lane {
+            self.lanes.finish(lane);
+        }
+        let parked = item.dead_letter(death, &self.sub.worker, self.sub.env.wall());
+        self.sub.chain.trace.buried(&item, death, &parked.failures);
+        self.commit_one(None, item, Verdict::Park(Box::new(parked)), Vec::new(), Then::Bury);
+    }
+
+    /// Carries out the exits of a run in which not all is done, each lane's items in order.
+    pub(super) fn carry_out(&mut self, run: Run, exits: Vec<Exit>) {
+        let mut left: Vec<(Option<LaneId>, Item, Exit)> = run
+            .lanes
+            .into_iter()
+            .zip(run.items)
+            .zip(exits)
+            .map(|((lane, item), exit)| (lane, item, exit))
+            .collect();
+        while let Some(first) = left.first() {
+            let lane = first.0;
+            let (mine, others) = left.into_iter().partition(|(other, ..)| *other == lane);
+            left = others;
+            self.carry_out_lane(lane, mine);
+        }
+    }
+
+    /// One lane's items of a run. What goes back goes to the front in its old order; the lane sleeps when
+    /// the first of them is to wait.
+    fn carry_out_lane(&mut self, lane: Option<LaneId>, items: Vec<(Option<LaneId>, Item, Exit)>) {
+        let mut back = Vec::new();
+        let mut until = None;
+        for (_, mut item, exit) in items {
+            match exit {
+                Exit::Finish => self.finished(None, item, Vec::new()),
+                Exit::Bury(death) => self.bury(None, item, death, None),
+                Exit::PutBack => back.push(item),
+                Exit::Stop(death) => {
+                    self.stop_for(&item, death);
+                    back.push(item);
+                }
+                Exit::Again { after, counts } => {
+                    if back.is_empty() {
+                        until = Some(self.sub.env.now() + after);
+                    }
+                    if counts {
+                        self.keep_attempts(&mut item);
+                    }
+                    back.push(item);
+                }
+            }
+        }
+        let Some(lane) = lane else {
+            // Its lane went on without it, which is so only where nothing it did is waited for.
+            for item in back {
+                self.push(item);
+            }
+            return;
+        };
+        let first = if until.is_some() { (!back.is_empty()).then(|| back.remove(0)) } else { None };
+        for item in back.into_iter().rev() {
+            self.lanes.push_front(lane, item);
+        }
+        match (first, until) {
+            (Some(item), Some(until)) => self.lanes.back_off(lane, item, until),
+            _ => {
+                self.lanes.finish(lane);
+            }
+        }
+    }
+
+    /// Attempts survive restarts: they are written on the side, nobody waits for it.
+    fn keep_attempts(&mut self, item: &mut Item) {
+        item.history().row = true;
+        let row = item.attempt_row(self.sub.env.wall(), None);
+        let event = commit_event(item, Verdict::Tried(row));
+        let unit = Unit { events: vec![event], effects: Vec::new() };
+        self.pending.push(Pending { shard: self.index, run: None, tenures: vec![item.tenure.clone()], unit });
+    }
+
+    fn stop_for(&mut self, item: &Item, death: Death) {
+        let meta = &item.envelope.meta;
+        let why = item.history.as_ref().map(|history| history.failures.join(": ")).unwrap_or_default();
+        self.sub.stop(crate::Error::new(
+            crate::ErrorKind::Stopped,
+            format!(
+                "event {} of kind {:?} at partition {} offset {} can't be handled ({}: {why}) and on_exhausted is \"stop\"; \
+                 mend the handler or the event and start again",
+                meta.id, meta.kind.as_str(), meta.place.partition, meta.place.offset, death.name()
+            ),
+        ));
+    }
+
+    pub(super) fn commit_one(
+        &mut self,
+        lane: Option<LaneId>,
+        item: Item,
+        verdict: Verdict,
+        effects: Vec<Effect>,
+        then: Then,
+    ) {
+        let unit = Unit { events: vec![commit_event(&item, verdict)], effects };
+        let began = self.sub.env.now();
+        self.commit_run(Run { items: vec![item], lanes: vec![lane], then, began, permit: None }, unit);
+    }
+
+    fn commit_run(&mut self, run: Run, unit: Unit) {
+        let tenures = run.items.iter().map(|item| item.tenure.clone()).collect();
+        let key = self.runs.insert(run);
+        self.pending.push(Pending { shard: self.index, run: Some(key), tenures, unit });
+    }
+}
+
+/// The event's part of a commit; the committer fills in the claim's index.
+fn commit_event(item: &Item, verdict: Verdict) -> CommitEvent {
+    CommitEvent {
+        claim: 0,
+        offset: item.offset(),
+        id: item.id(),
+        key: item.envelope.meta.lane_key(),
+        ledger: item.ledger,
+        unpark: item
+            .history
+            .as_ref()
+            .and_then(|history| history.parked.as_ref())
+            .map(|parked| parked.parked_id()),
+        verdict,
+    }
+}

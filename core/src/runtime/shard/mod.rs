@@ -1,0 +1,273 @@
+//! A shard: one task that owns a part of a subscription's lanes.
+//!
+//! No lock, no map of mutexes, no task per message: a handler is polled once where it stands, and moves
+//! to the set of flights only when it is pending. The task's loop is [`Shard::run`]; `turn` starts what
+//! is ready, `land` makes something of what ended, `fate` of what the committer answered.
+
+mod batch;
+mod fate;
+mod land;
+mod turn;
+
+pub(crate) use fate::CONFLICT;
+
+use std::sync::Arc;
+use std::task::Poll;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use slab::Slab;
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::Item;
+use super::committer::Pending;
+use super::subscription::Subscription;
+use super::tenure::Tenure;
+use crate::env::{BoxFuture, Instant};
+use crate::lanes::{LaneId, Lanes};
+use crate::middleware::boundary::Ended;
+use crate::store::Fate;
+
+/// What a shard is told.
+pub(crate) enum ToShard {
+    /// Events of its lanes, counted as open.
+    Items(Vec<Item>),
+    /// The committer's answers.
+    Fates(Vec<(usize, Vec<Fate>)>),
+    /// Something changed outside: a tenure closed, the promise came back.
+    Look,
+}
+
+pub(crate) struct Shard {
+    index: usize,
+    sub: Arc<Subscription>,
+    lanes: Lanes<Item>,
+    /// Calls that are pending, and results that wait for their commit.
+    runs: Slab<Run>,
+    flights: FuturesUnordered<BoxFuture<'static, (usize, Ended)>>,
+    /// Held for the next inline poll; moves along with a call that is pending.
+    permit: Option<OwnedSemaphorePermit>,
+    /// Batches that are being put together in this turn.
+    forming: Vec<batch::Forming>,
+    /// Lanes over the per-key bound, whose partitions are paused.
+    hot: Vec<(LaneId, Arc<Tenure>)>,
+    /// What ends in this round, handed on in one go.
+    ended: Round,
+    /// For the committer.
+    pending: Vec<Pending>,
+}
+
+/// One call and its items; each with its lane, `None` once the lane went on without it.
+struct Run {
+    items: Vec<Item>,
+    lanes: Vec<Option<LaneId>>,
+    /// What the commit's answer means.
+    then: Then,
+    began: Instant,
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Then {
+    /// In flight; not committed yet.
+    Land,
+    /// Finished.
+    Finish,
+    /// Dead.
+    Bury,
+    /// Marked as started; may run now (rule T1).
+    Start,
+}
+
+/// What ended without needing a commit of its own, by tenure.
+#[derive(Default)]
+struct Round {
+    plain: Vec<(Arc<Tenure>, Vec<u64>)>,
+    dropped: Vec<(Arc<Tenure>, usize)>,
+    messages: usize,
+    bytes: usize,
+    handled: usize,
+}
+
+/// So many turns are taken before the shard looks at its mailbox again.
+const TURNS: usize = 512;
+
+impl Shard {
+    pub(crate) fn new(index: usize, sub: Arc<Subscription>) -> Self {
+        let room = sub.settings.budget.messages.min(4096);
+        Self {
+            index,
+            lanes: Lanes::new(room),
+            runs: Slab::new(),
+            flights: FuturesUnordered::new(),
+            permit: None,
+            forming: Vec::new(),
+            hot: Vec::new(),
+            ended: Round::default(),
+            pending: Vec::new(),
+            sub,
+        }
+    }
+
+    /// Runs until its environment drops it.
+    pub(crate) async fn run(mut self) {
+        let mut letters = Vec::new();
+        loop {
+            self.sub.shards[self.index].take_into(&mut letters);
+            for letter in letters.drain(..) {
+                self.read(letter);
+            }
+            let now = self.sub.env.now();
+            self.lanes.wake(now);
+            let more = self.turns(now);
+            self.land_ready().await;
+            self.hand_on();
+            self.cool();
+            if more {
+                // Others of this thread get their turn before the next round.
+                yield_once().await;
+            } else {
+                self.permit = None;
+                self.wait().await;
+            }
+        }
+    }
+
+    fn read(&mut self, letter: ToShard) {
+        match letter {
+            ToShard::Items(items) => {
+                for item in items {
+                    self.push(item);
+                }
+            }
+            ToShard::Fates(fates) => {
+                for (run, fates) in fates {
+                    self.fates(run, fates);
+                }
+            }
+            ToShard::Look => self.sweep(),
+        }
+    }
+
+    fn push(&mut self, item: Item) {
+        let tenure = item.tenure.clone();
+        let pushed = self.lanes.push(item);
+        // At the bound exactly, so that a lane is noted once on its way up.
+        if pushed.depth as usize == self.sub.settings.budget.per_key {
+            tenure.hold_back(&*self.sub.consumer);
+            self.hot.push((pushed.lane, tenure));
+        }
+    }
+
+    /// Partitions paused for a hot key go on when its lane is half empty.
+    fn cool(&mut self) {
+        let low = self.sub.settings.budget.per_key / 2;
+        let (lanes, consumer) = (&self.lanes, &*self.sub.consumer);
+        self.hot.retain(|(lane, tenure)| {
+            let still = lanes.depth(*lane) as usize > low;
+            if !still {
+                tenure.let_go_on(consumer);
+            }
+            still
+        });
+    }
+
+    /// Drops what is queued of tenures that start nothing more: it belongs to the next owner.
+    fn sweep(&mut self) {
+        for item in self.lanes.retain(|item| item.tenure.may_start()) {
+            self.let_go(&item);
+        }
+    }
+
+    /// Waits for a letter, the end of a flight, a lane's time, or a permit.
+    async fn wait(&mut self) {
+        let starving = self.lanes.ready() > 0 && self.sub.permits.available_permits() == 0;
+        let next_wake = self.lanes.next_wake();
+        let sub = self.sub.clone();
+        let timer = async {
+            match next_wake {
+                Some(at) => sub.env.sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        let promise = sub.promise.restored();
+        // Biased: answers before new work, so that lanes free up first.
+        tokio::select! { biased;
+            () = sub.shards[self.index].wait() => {}
+            Some((run, ended)) = self.flights.next(), if !self.flights.is_empty() => self.land(run, ended),
+            () = timer => {}
+            permit = sub.permits.clone().acquire_owned(), if starving => self.permit = permit.ok(),
+            () = promise, if self.lanes.ready() > 0 && !starving => {}
+        }
+    }
+
+    /// Lands every flight that has ended by now.
+    async fn land_ready(&mut self) {
+        while let Some((run, ended)) = std::future::poll_fn(|cx| match self.flights.poll_next_unpin(cx) {
+            Poll::Ready(landed) => Poll::Ready(landed),
+            Poll::Pending => Poll::Ready(None),
+        })
+        .await
+        {
+            self.land(run, ended);
+        }
+    }
+
+    /// Hands what this round brought to the committer and the budget, each in one go.
+    fn hand_on(&mut self) {
+        let ended = &mut self.ended;
+        for (tenure, offsets) in &mut ended.plain {
+            if !offsets.is_empty() {
+                tenure.finish_plain(offsets);
+                tenure.ended(offsets.len());
+                self.sub.committer.dirty(tenure);
+                offsets.clear();
+            }
+        }
+        ended.plain.retain(|(tenure, _)| tenure.may_start());
+        for (tenure, n) in ended.dropped.drain(..) {
+            tenure.ended(n);
+        }
+        self.sub.budget.give_back(std::mem::take(&mut ended.messages), std::mem::take(&mut ended.bytes));
+        let handled = std::mem::take(&mut ended.handled);
+        if handled > 0 {
+            self.sub.chain.trace.handled(handled);
+        }
+        if !self.pending.is_empty() {
+            self.sub.committer.commit(self.pending.drain(..));
+        }
+    }
+
+    /// An event that is over here: its end is durable, or it belongs to the next owner.
+    fn let_go(&mut self, item: &Item) {
+        if let Some(parked) = item.history.as_ref().and_then(|history| history.parked.as_ref()) {
+            item.tenure.progress().releasing.remove(&parked.offset);
+        }
+        self.dropped(item);
+        if let Some(twins) = &self.sub.twins {
+            twins.ended(&self.sub, item);
+        }
+    }
+
+    /// An event that is over, its position marked or not.
+    fn dropped(&mut self, item: &Item) {
+        self.ended.messages += 1;
+        self.ended.bytes += item.bytes as usize;
+        match self.ended.dropped.iter_mut().find(|(tenure, _)| Arc::ptr_eq(tenure, &item.tenure)) {
+            Some((_, n)) => *n += 1,
+            None => self.ended.dropped.push((item.tenure.clone(), 1)),
+        }
+    }
+}
+
+/// Lets the other tasks of the thread go first, once.
+fn yield_once() -> impl Future<Output = ()> {
+    let mut yielded = false;
+    std::future::poll_fn(move |cx| {
+        if std::mem::replace(&mut yielded, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+}

@@ -1,0 +1,179 @@
+//! What the tasks of one subscription share.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use super::budget::Budget;
+use super::committer::Committer;
+use super::mailbox::Mailbox;
+use super::settings::Settings;
+use super::shard::ToShard;
+use super::tenure::Tenure;
+use super::twins::Twins;
+use super::{Item, Promise};
+use crate::broker::{Consumer, Partition};
+use crate::env::Env;
+use crate::error::Error;
+use crate::event::Decoder;
+use crate::lanes;
+use crate::middleware::chain::Chain;
+use crate::store::{ClaimRef, Parked};
+
+pub(crate) struct Subscription {
+    pub(crate) index: usize,
+    pub(crate) env: Env,
+    pub(crate) settings: Settings,
+    pub(crate) worker: Arc<str>,
+    pub(crate) decoder: Decoder,
+    pub(crate) chain: Chain,
+    pub(crate) promise: Arc<Promise>,
+    pub(crate) budget: Budget,
+    /// One permit a running handler call.
+    pub(crate) permits: Arc<Semaphore>,
+    pub(crate) shards: Vec<Mailbox<ToShard>>,
+    pub(crate) committer: Arc<Committer>,
+    pub(crate) consumer: Arc<dyn Consumer>,
+    /// Ids in flight, where the ledger is by id (rule A3).
+    pub(crate) twins: Option<Twins>,
+    pub(crate) control: Mailbox<Control>,
+    /// Partitions whose durable base moved: the broker is to be told.
+    pub(crate) moved: Mailbox<Partition>,
+    pub(crate) hasher: ahash::RandomState,
+    tenures: Mutex<BTreeMap<Partition, Arc<Tenure>>>,
+    /// Cancelled with an error when the subscription can't go on.
+    pub(crate) stopped: CancellationToken,
+    error: Mutex<Option<Error>>,
+    halted: Mutex<BTreeMap<Partition, String>>,
+}
+
+/// What others tell the task that pulls.
+pub(crate) enum Control {
+    /// The worker has a new session: every tenure is gone, claim again.
+    NewSession,
+    /// Another worker wants this claim (rule S5).
+    Wanted(ClaimRef),
+    /// A commit found this claim gone (rule C1).
+    Gone(ClaimRef),
+    /// These waited for a twin that is over: admit them anew (rules A2, A3).
+    Again(Vec<Item>),
+    /// A partition's watermark moved on after a delivery did not fit its window.
+    Room,
+    /// An operator released these parked events (rule P3).
+    Released(Vec<Parked>),
+}
+
+/// What a subscription is made of; the rest begins empty.
+pub(crate) struct Parts {
+    pub(crate) index: usize,
+    pub(crate) env: Env,
+    pub(crate) settings: Settings,
+    pub(crate) worker: Arc<str>,
+    pub(crate) chain: Chain,
+    pub(crate) promise: Arc<Promise>,
+    pub(crate) shards: usize,
+    pub(crate) committer: Arc<Committer>,
+    pub(crate) consumer: Arc<dyn Consumer>,
+}
+
+impl Subscription {
+    pub(crate) fn new(parts: Parts) -> Self {
+        let settings = parts.settings;
+        let source = settings.scope.source.clone();
+        let decoder = Decoder::new(settings.rules.clone(), settings.name.clone(), source);
+        let by_id = settings.ledger == super::settings::LedgerMode::Id;
+        Self {
+            index: parts.index,
+            worker: parts.worker,
+            decoder,
+            chain: parts.chain,
+            promise: parts.promise,
+            budget: Budget::new(settings.budget.messages, settings.budget.bytes),
+            permits: Arc::new(Semaphore::new(settings.concurrency)),
+            shards: (0..parts.shards).map(|_| Mailbox::new()).collect(),
+            committer: parts.committer,
+            consumer: parts.consumer,
+            twins: by_id.then(|| Twins::new(&parts.env)),
+            control: Mailbox::new(),
+            moved: Mailbox::new(),
+            hasher: parts.env.hasher(),
+            tenures: Mutex::new(BTreeMap::new()),
+            stopped: CancellationToken::new(),
+            error: Mutex::new(None),
+            halted: Mutex::new(BTreeMap::new()),
+            settings,
+            env: parts.env,
+        }
+    }
+
+    /// The seeded hash of an event's lane: partition and key (rule S8), or its id (rule L3).
+    pub(crate) fn lane_hash(&self, envelope: &crate::event::Envelope) -> u64 {
+        let meta = &envelope.meta;
+        match &meta.key {
+            Some(key) => self.hasher.hash_one((meta.place.partition, key)),
+            None => self.hasher.hash_one((meta.place.partition, &meta.id)),
+        }
+    }
+
+    /// Hands items, already counted as open, to the shards of their lanes.
+    pub(crate) fn enter_lanes(&self, items: Vec<Item>) {
+        if self.shards.len() == 1 {
+            return self.shards[0].send(ToShard::Items(items));
+        }
+        let mut by_shard: Vec<Vec<Item>> = self.shards.iter().map(|_| Vec::new()).collect();
+        for item in items {
+            by_shard[lanes::shard_of(item.hash, self.shards.len())].push(item);
+        }
+        for (shard, items) in self.shards.iter().zip(by_shard) {
+            if !items.is_empty() {
+                shard.send(ToShard::Items(items));
+            }
+        }
+    }
+
+    /// Makes every shard look at its queue again: a tenure closed, or the promise came back.
+    pub(crate) fn stir_shards(&self) {
+        for shard in &self.shards {
+            shard.send(ToShard::Look);
+        }
+    }
+
+    pub(crate) fn tenures(&self) -> MutexGuard<'_, BTreeMap<Partition, Arc<Tenure>>> {
+        self.tenures.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The tenure of a claim, if it is still the current one of its partition.
+    pub(crate) fn tenure_of(&self, claim: &ClaimRef) -> Option<Arc<Tenure>> {
+        self.tenures().get(&claim.partition).filter(|tenure| tenure.claim == *claim).cloned()
+    }
+
+    /// The subscription can't go on; the first error is kept.
+    pub(crate) fn stop(&self, error: Error) {
+        let mut kept = self.error.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.is_none() {
+            let error = error.context(format!("subscription {:?}", self.settings.name));
+            tracing::error!(subscription = %self.settings.name, error = %format!("{error:?}"), "the subscription stops");
+            *kept = Some(error);
+        }
+        drop(kept);
+        self.stopped.cancel();
+    }
+
+    /// One partition can't go on until an operator acts (rule L2); the others do.
+    pub(crate) fn halt(&self, partition: Partition, error: &Error) {
+        tracing::error!(subscription = %self.settings.name, partition, %error, "the partition stops");
+        self.consumer.pause(Some(&[partition]));
+        self.halted.lock().unwrap_or_else(PoisonError::into_inner).insert(partition, error.to_string());
+    }
+
+    /// The partitions that can't go on, with the reason.
+    pub(crate) fn halted(&self) -> BTreeMap<Partition, String> {
+        self.halted.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn take_error(&self) -> Option<Error> {
+        self.error.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}

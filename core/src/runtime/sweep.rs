@@ -1,0 +1,35 @@
+//! Retention: forgetting ledger rows that are older than a subscription keeps them, by dropping.
+
+use std::sync::Arc;
+
+use super::settings::{LedgerMode, WorkerSettings};
+use super::subscription::Subscription;
+use crate::env::Env;
+use crate::store::Store;
+
+/// Runs until its environment drops it.
+pub(crate) async fn run(
+    env: Env,
+    store: Arc<dyn Store>,
+    worker: Arc<WorkerSettings>,
+    subscriptions: Vec<Arc<Subscription>>,
+) {
+    loop {
+        for subscription in &subscriptions {
+            let settings = &subscription.settings;
+            if settings.ledger == LedgerMode::Position {
+                continue;
+            }
+            match store.sweep(&settings.group, settings.keep).await {
+                Ok(0) => {}
+                Ok(dropped) => {
+                    tracing::info!(subscription = %settings.name, dropped, "old ledger rows were dropped")
+                }
+                Err(error) => {
+                    tracing::warn!(subscription = %settings.name, %error, "old ledger rows were not dropped")
+                }
+            }
+        }
+        env.sleep(worker.sweep_every).await;
+    }
+}

@@ -1,0 +1,211 @@
+//! A worker: one session over one store, with its subscriptions.
+
+use std::sync::Arc;
+
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use super::committer::Committer;
+use super::keeper::Keeper;
+use super::partitions::Partitions;
+use super::promise::Promise;
+use super::pull::Puller;
+use super::settings::{Settings, WorkerSettings};
+use super::shard::Shard;
+use super::subscription::{Parts, Subscription};
+use super::{settle, sweep};
+use crate::broker::{Broker, ConsumerSpec, Settles};
+use crate::env::Env;
+use crate::error::{Error, ErrorKind};
+use crate::handler::RouteTable;
+use crate::middleware::chain::Chain;
+use crate::middleware::trace::Trace;
+use crate::store::{SessionId, Store};
+
+/// A subscription before it starts.
+pub(crate) struct Planned {
+    pub(crate) settings: Settings,
+    pub(crate) routes: RouteTable,
+    pub(crate) broker: Arc<dyn Broker>,
+}
+
+pub(crate) struct Worker {
+    env: Env,
+    store: Arc<dyn Store>,
+    settings: Arc<WorkerSettings>,
+    committer: Arc<Committer>,
+    brokers: Vec<Arc<dyn Broker>>,
+    subscriptions: Vec<Arc<Subscription>>,
+    partitions: Vec<Partitions>,
+    draining: CancellationToken,
+    /// Told when a puller ended, so that nothing is pulled any more.
+    pulled_out: Arc<Notify>,
+}
+
+impl Worker {
+    /// Registers the session, connects the consumers and starts every task.
+    ///
+    /// # Errors
+    /// What store and brokers say; then nothing goes on running.
+    pub(crate) async fn start(
+        env: Env,
+        store: Arc<dyn Store>,
+        settings: WorkerSettings,
+        planned: Vec<Planned>,
+    ) -> Result<Self, Error> {
+        let settings = Arc::new(settings);
+        let promise = Arc::new(Promise::new(env.clone(), settings.session));
+        let session = Keeper::register(&env, &*store, &promise, &settings).await?;
+        let committer = Arc::new(Committer::new(env.clone(), store.clone(), session));
+        let mut worker = Self {
+            env: env.clone(),
+            store: store.clone(),
+            settings: settings.clone(),
+            committer: committer.clone(),
+            brokers: Vec::new(),
+            subscriptions: Vec::new(),
+            partitions: Vec::new(),
+            draining: CancellationToken::new(),
+            pulled_out: Arc::new(Notify::new()),
+        };
+        for (index, plan) in planned.into_iter().enumerate() {
+            if let Err(error) = worker.subscribe(index, plan, &promise).await {
+                worker.leave(session).await;
+                return Err(error);
+            }
+        }
+        env.spawn("committer", committer.clone().run());
+        let keeper =
+            Keeper { env: env.clone(), store: store.clone(), promise, committer, worker: settings.clone() };
+        env.spawn_dedicated("keeper", keeper.run());
+        env.spawn("sweep", sweep::run(env.clone(), store, settings, worker.subscriptions.clone()));
+        for at in 0..worker.subscriptions.len() {
+            worker.begin(at);
+        }
+        Ok(worker)
+    }
+
+    async fn subscribe(&mut self, index: usize, plan: Planned, promise: &Arc<Promise>) -> Result<(), Error> {
+        let place = format!("subscription {:?}", plan.settings.name);
+        let spec = ConsumerSpec {
+            subscription: plan.settings.name.clone(),
+            source: plan.settings.scope.source.clone(),
+            group: plan.settings.group.clone(),
+            reset: plan.settings.reset,
+            prefetch_bytes_max: plan.settings.budget.bytes,
+            settings: plan.settings.adapter.clone(),
+        };
+        let consumer = plan.broker.consumer(spec).await.map_err(|error| error.context(place.clone()))?;
+        let capabilities = consumer.capabilities();
+        if !capabilities.partitions || capabilities.settles != Settles::Position {
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                format!(
+                    "{} has no partitions to claim, and leases for such brokers are not there yet",
+                    capabilities.kind
+                ),
+            )
+            .context(place));
+        }
+        let source = plan.settings.scope.source.clone();
+        let chain = Chain {
+            env: self.env.clone(),
+            trace: Trace::new(&plan.settings.group, &source, capabilities.kind),
+            promise: promise.clone(),
+            retry: plan.settings.retry.clone(),
+            routes: Arc::new(plan.routes),
+            unknown: plan.settings.unknown,
+            timeout: plan.settings.timeout,
+        };
+        let sub = Arc::new(Subscription::new(Parts {
+            index,
+            env: self.env.clone(),
+            settings: plan.settings,
+            worker: self.settings.name.clone(),
+            chain,
+            promise: promise.clone(),
+            shards: self.settings.shards,
+            committer: self.committer.clone(),
+            consumer,
+        }));
+        self.committer.serve(sub.clone());
+        self.partitions.push(Partitions {
+            sub: sub.clone(),
+            store: self.store.clone(),
+            worker: self.settings.clone(),
+        });
+        self.subscriptions.push(sub);
+        self.brokers.push(plan.broker);
+        Ok(())
+    }
+
+    fn begin(&self, at: usize) {
+        let sub = &self.subscriptions[at];
+        for shard in 0..sub.shards.len() {
+            self.env.spawn("shard", Shard::new(shard, sub.clone()).run());
+        }
+        self.env.spawn("settle", settle::run(sub.clone()));
+        let puller =
+            Puller::new(sub.clone(), self.store.clone(), self.partitions[at].clone(), self.draining.clone());
+        let pulled_out = self.pulled_out.clone();
+        self.env.spawn("pull", async move {
+            puller.run().await;
+            pulled_out.notify_one();
+        });
+    }
+
+    /// The subscriptions, for whoever asks about health.
+    pub(crate) fn subscriptions(&self) -> &[Arc<Subscription>] {
+        &self.subscriptions
+    }
+
+    /// Completes when a subscription can't go on.
+    pub(crate) async fn stopped(&self) {
+        if self.subscriptions.is_empty() {
+            return std::future::pending().await;
+        }
+        let all = self.subscriptions.iter().map(|sub| Box::pin(sub.stopped.cancelled()));
+        futures_util::future::select_all(all).await;
+    }
+
+    /// Drains: pulls nothing more, waits for what runs until the limit, drops the rest, gives everything
+    /// back. What was not finished is handled by whoever comes next.
+    pub(crate) async fn drain(&self) {
+        self.draining.cancel();
+        let mut leaving = Vec::new();
+        for partitions in &self.partitions {
+            let tenures: Vec<_> = std::mem::take(&mut *partitions.sub.tenures()).into_values().collect();
+            for tenure in &tenures {
+                tenure.close();
+            }
+            partitions.sub.stir_shards();
+            leaving.push(async move {
+                let bases = partitions.hand_over(tenures, self.settings.drain).await;
+                if let Err(error) = partitions.sub.consumer.commit(bases).await {
+                    tracing::warn!(%error, "the broker did not take the last position; the store has it");
+                }
+                partitions.sub.consumer.close(CLOSE_WITHIN).await;
+            });
+        }
+        futures_util::future::join_all(leaving).await;
+        self.leave(self.committer.session()).await;
+        for broker in &self.brokers {
+            broker.close().await;
+        }
+    }
+
+    async fn leave(&self, session: SessionId) {
+        if let Err(error) = self.store.close_session(session).await {
+            // Not fatal: it expires by itself.
+            tracing::warn!(%error, "the session was not closed");
+        }
+    }
+
+    /// The first error that stopped a subscription.
+    pub(crate) fn take_error(&self) -> Option<Error> {
+        self.subscriptions.iter().find_map(|sub| sub.take_error())
+    }
+}
+
+/// How long leaving a broker's group may take.
+const CLOSE_WITHIN: std::time::Duration = std::time::Duration::from_secs(5);

@@ -1,0 +1,4 @@
+//! The memory store and the memory broker under the suites that every adapter runs.
+
+mod clock;
+mod store;
