@@ -13,7 +13,7 @@ use crate::broker::{Broker, BrokerAdapter};
 use crate::config::{Catalog, Config, Source};
 use crate::env::Env;
 use crate::error::{Error, ErrorKind};
-use crate::handler::{RouteTable, Routes};
+use crate::handler::{IntoRouteTable, RouteTable};
 use crate::store::{Store, StoreAdapter};
 
 /// A runtime in the making: where its configuration comes from, which adapters it may use, and what
@@ -85,8 +85,8 @@ impl Runtime {
     }
 
     /// Says what handles the subscription of this name.
-    pub fn subscription(mut self, name: impl Into<String>, routes: Routes) -> Self {
-        self.routes.push((name.into(), routes.build()));
+    pub fn subscription(mut self, name: impl Into<String>, routes: impl IntoRouteTable) -> Self {
+        self.routes.push((name.into(), routes.into_table()));
         self
     }
 

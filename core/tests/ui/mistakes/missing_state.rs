@@ -1,5 +1,4 @@
-use keylane::handler::IntoRouteTable;
-use keylane::{Failure, RawEvent, Routes, State};
+use keylane::{Failure, RawEvent, Routes, Runtime, State};
 
 #[derive(Clone)]
 struct Mailer;
@@ -8,8 +7,7 @@ async fn paid(_event: RawEvent, State(_mailer): State<Mailer>) -> Result<(), Fai
     Ok(())
 }
 
-fn subscription(_name: &str, _routes: impl IntoRouteTable) {}
-
 fn main() {
-    subscription("billing", Routes::new().on("order.paid", paid));
+    let routes = Routes::new().on("order.paid", paid);
+    let _ = Runtime::from_text("").subscription("billing", routes);
 }

@@ -1,0 +1,4 @@
+//! What the workspace's stories are told with: a simulated environment and decorators that fail.
+
+pub mod faults;
+pub mod sim;
