@@ -9,7 +9,7 @@ use keylane::env::Timestamp;
 use keylane::{Env, Error, ErrorKind};
 use keylane_sqlite::Database;
 use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::append::{self, JOBS_MAX, Job};
 use crate::config::LogConfig;
@@ -44,7 +44,7 @@ pub(crate) fn capabilities() -> Capabilities {
 }
 
 /// A log in one database. Everything that it does in the background ends with [`close`](Broker::close),
-/// or with the environment.
+/// with who needs it, or with the environment.
 pub struct LogBroker {
     database: Arc<Database>,
     env: Env,
@@ -52,6 +52,8 @@ pub struct LogBroker {
     streams: Arc<Streams>,
     jobs: mpsc::Sender<Job>,
     closing: CancellationToken,
+    /// Dropping the log ends its sweeper. Its consumers and publishers live on, and with them what they need.
+    _sweeping: DropGuard,
 }
 
 impl LogBroker {
@@ -69,10 +71,12 @@ impl LogBroker {
         let (jobs, queue) = mpsc::channel(JOBS_MAX);
         let closing = CancellationToken::new();
         env.spawn("log-append", append::run(database.clone(), env.clone(), queue, closing.clone()));
-        let log = Self { database, env: env.clone(), config, streams, jobs, closing };
+        let sweeping = closing.child_token();
+        let _sweeping = sweeping.clone().drop_guard();
+        let log = Self { database, env: env.clone(), config, streams, jobs, closing, _sweeping };
         let sweeper = log.sweeper();
         if sweeper.keep.bounded() {
-            env.spawn("log-sweep", sweeper.run(log.config.sweep_every.duration(), log.closing.clone()));
+            env.spawn("log-sweep", sweeper.run(log.config.sweep_every.duration(), sweeping));
         }
         Ok(log)
     }
@@ -236,13 +240,6 @@ impl Broker for LogBroker {
 
     /// What was published before is appended; consumers leave their groups, in the background.
     async fn close(&self) {
-        self.closing.cancel();
-    }
-}
-
-/// A log that is dropped ends what it runs in the background.
-impl Drop for LogBroker {
-    fn drop(&mut self) {
         self.closing.cancel();
     }
 }

@@ -136,17 +136,11 @@ impl Readings {
     /// keys at hand, the more can run at once.
     pub(crate) fn take(&mut self, credits: usize) -> Result<Vec<Delivery>, Error> {
         let mut deliveries = Vec::new();
-        let ready: Vec<usize> = self.in_turn().filter(|at| self.ready(*at)).collect();
-        self.turn = self.turn.wrapping_add(1);
-        for (served, at) in ready.iter().enumerate() {
-            let share = (credits - deliveries.len()).div_ceil(ready.len() - served);
-            self.take_of(*at, share, &mut deliveries)?;
+        match self.take_into(credits, &mut deliveries) {
+            // What can't be read fails again at the next turn; what was taken before it must not be lost.
+            Err(error) if deliveries.is_empty() => Err(error),
+            _ => Ok(deliveries),
         }
-        // What the later ones could not use, the earlier ones may.
-        for at in ready {
-            self.take_of(at, credits - deliveries.len(), &mut deliveries)?;
-        }
-        Ok(deliveries)
     }
 
     /// The pages that are known to be there and have run out here.
@@ -211,6 +205,20 @@ impl Readings {
             reading.fetched += left;
         }
         reading.end = reading.end.max(reading.fetched);
+        Ok(())
+    }
+
+    fn take_into(&mut self, credits: usize, deliveries: &mut Vec<Delivery>) -> Result<(), Error> {
+        let ready: Vec<usize> = self.in_turn().filter(|at| self.ready(*at)).collect();
+        self.turn = self.turn.wrapping_add(1);
+        for (served, at) in ready.iter().enumerate() {
+            let share = (credits - deliveries.len()).div_ceil(ready.len() - served);
+            self.take_of(*at, share, deliveries)?;
+        }
+        // What the later ones could not use, the earlier ones may.
+        for at in ready {
+            self.take_of(at, credits - deliveries.len(), deliveries)?;
+        }
         Ok(())
     }
 
@@ -316,6 +324,24 @@ mod tests {
         let want = readings.wanted()[0];
         assert_eq!(readings.install(want, vec![chunk(5, 1)]).unwrap_err().kind(), ErrorKind::LogChanged);
         assert_eq!(readings.observe(&[ends(0, 5, 9)]).unwrap_err().kind(), ErrorKind::LogChanged);
+    }
+
+    #[test]
+    fn what_lies_before_damage_is_delivered_and_the_damage_never_passed_over() {
+        let mut readings = readings(1);
+        readings.start(start(0, 0));
+        readings.observe(&[ends(0, 0, 3)]).unwrap();
+        let want = readings.wanted()[0];
+        let mut chunk = chunk(0, 3);
+        let mut body = chunk.body.to_vec();
+        // The second record's key flag; a record of one digit takes eight bytes after the version's one.
+        body[1 + 8 + 4] = 9;
+        chunk.body = body.into();
+        readings.install(want, vec![chunk]).unwrap();
+        assert_eq!(offsets(&readings.take(9).unwrap()), [(0, 0)]);
+        for _ in 0..3 {
+            assert_eq!(readings.take(9).unwrap_err().kind(), ErrorKind::Corrupt);
+        }
     }
 
     #[test]

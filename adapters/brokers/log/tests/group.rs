@@ -7,11 +7,10 @@ use std::time::Duration;
 use keylane::Env;
 use keylane::broker::{Base, Broker, Consumer, Partition, Start};
 use keylane::config::Period;
-use keylane::env::{BoxFuture, Environment, Instant, Timestamp};
 use keylane_log::LogConfig;
-use tokio::sync::watch;
 
 use crate::fixture::*;
+use crate::freezer::Freezer;
 
 fn set(partitions: &[Partition]) -> BTreeSet<Partition> {
     partitions.iter().copied().collect()
@@ -182,56 +181,4 @@ async fn a_member_that_nobody_polls_stays_in_its_group() {
     tokio::time::timeout(Duration::from_millis(1200), other.pull(1)).await.unwrap_err();
     let (moving, _) = revoking(&idle).await;
     assert_eq!(assigned(&other).await, moving);
-}
-
-/// An environment whose clocks go on while its timers don't: a process under SIGSTOP.
-#[derive(Clone)]
-struct Freezer {
-    inner: Env,
-    frozen: watch::Sender<bool>,
-}
-
-impl Freezer {
-    fn new() -> Self {
-        Self { inner: Env::tokio(), frozen: watch::Sender::new(false) }
-    }
-
-    fn env(&self) -> Env {
-        Env::new(self.clone())
-    }
-
-    fn freeze(&self, frozen: bool) {
-        self.frozen.send_replace(frozen);
-    }
-}
-
-impl Environment for Freezer {
-    fn now(&self) -> Instant {
-        self.inner.now()
-    }
-    fn wall(&self) -> Timestamp {
-        self.inner.wall()
-    }
-    fn sleep_until(&self, deadline: Instant) -> BoxFuture<'static, ()> {
-        let (sleep, mut frozen) = (self.inner.sleep_until(deadline), self.frozen.subscribe());
-        Box::pin(async move {
-            sleep.await;
-            frozen.wait_for(|frozen| !frozen).await.unwrap();
-        })
-    }
-    fn spawn(&self, name: &'static str, task: BoxFuture<'static, ()>) {
-        self.inner.spawn(name, task);
-    }
-    fn spawn_dedicated(&self, name: &'static str, task: BoxFuture<'static, ()>) {
-        self.inner.spawn_dedicated(name, task);
-    }
-    fn random(&self) -> u64 {
-        self.inner.random()
-    }
-    fn stop_signal(&self) -> BoxFuture<'static, ()> {
-        self.inner.stop_signal()
-    }
-    fn abandon(&self) {
-        self.inner.abandon();
-    }
 }

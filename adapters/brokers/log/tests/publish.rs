@@ -115,3 +115,17 @@ async fn names_that_no_stream_can_have_are_refused() {
         assert_eq!(error.kind(), ErrorKind::Config, "{name:?}");
     }
 }
+
+#[tokio::test]
+async fn more_than_a_transaction_holds_keeps_its_order() {
+    let file = File::new();
+    let log = file.open(config(1)).await;
+    let size = 700 * 1024;
+    let batch: Vec<_> = (0..9).map(|n| to("s", "k", n.to_string().repeat(size))).collect();
+    let offsets: Vec<u64> = publish_all(&log, batch).await.into_iter().map(|(_, offset)| offset).collect();
+    assert_eq!(offsets, (0..9).collect::<Vec<_>>());
+    let consumer = reader(&log, spec("s", "g")).await;
+    for (n, delivery) in take(&consumer, 9, 9).await.iter().enumerate() {
+        assert_eq!(text(delivery), n.to_string().repeat(size));
+    }
+}
