@@ -6,8 +6,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use keylane::env::Env;
 use keylane::store::{
-    Admission, AdmitBatch, ClaimAnswer, ClaimRef, ClaimRequest, CommitGroup, Committed, DeadQuery, Fate, NewSession,
-    Parked, ParkedId, ReleaseAnswer, Renewed, SessionId, Store,
+    Admission, AdmitBatch, ClaimAnswer, ClaimRef, ClaimRequest, CommitGroup, Committed, DeadQuery, Fate,
+    NewSession, Parked, ParkedId, ReleaseAnswer, Renewed, SessionId, Store,
 };
 use keylane::{Error, ErrorKind};
 
@@ -47,7 +47,11 @@ impl FaultyStore {
         }
     }
 
-    async fn around<T>(&self, kind: ErrorKind, call: impl Future<Output = Result<T, Error>> + Send) -> Result<T, Error> {
+    async fn around<T>(
+        &self,
+        kind: ErrorKind,
+        call: impl Future<Output = Result<T, Error>> + Send,
+    ) -> Result<T, Error> {
         self.delay().await;
         if self.hits(self.faults.refused) {
             return Err(Error::new(ErrorKind::Store, "simulated: the store is away"));

@@ -24,6 +24,14 @@ pub(crate) enum Ended {
     Aborted,
 }
 
+/// Makes a call; a panic on the way there is one of the call's own.
+pub(crate) fn begin(make: impl FnOnce() -> BoxFuture<'static, Outcome>) -> BoxFuture<'static, Outcome> {
+    match catch_unwind(AssertUnwindSafe(make)) {
+        Ok(call) => call,
+        Err(panic) => Box::pin(async move { std::panic::resume_unwind(panic) }),
+    }
+}
+
 /// Polls a new call once, where it stands: most handlers never wait. `None`: it is pending.
 pub(crate) fn poll_inline(future: &mut BoxFuture<'static, Outcome>) -> Option<Ended> {
     let mut context = Context::from_waker(Waker::noop());

@@ -39,7 +39,7 @@ pub(crate) struct Chain {
 
 /// What becomes of an event whose kind has no handler.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum UnknownKind {
+pub(crate) enum UnknownKind {
     /// It is finished without being handled.
     Skip,
     /// It is a dead letter.
@@ -117,7 +117,8 @@ impl Chain {
             [item] if route.batch_max.is_none() => Items::One(call(item)),
             items => Items::Many(items.iter().map(call).collect()),
         };
-        let future = route.handler.call(Call { events, scene: items[0].tenure.scene.clone() });
+        let scene = items[0].tenure.scene.clone();
+        let future = boundary::begin(|| route.handler.call(Call { events, scene }));
         let future = self.trace.around(items, future);
         if route.spawned { boundary::spawned(&self.env, future, items.len()) } else { future }
     }

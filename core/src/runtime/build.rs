@@ -42,8 +42,11 @@ pub struct Runtime {
     brokers: Vec<Arc<dyn AnyBroker>>,
     routes: Vec<(String, RouteTable)>,
     env: Option<Env>,
+    store_layers: Vec<Layer<dyn Store>>,
+    broker_layers: Vec<Layer<dyn Broker>>,
 }
 
+type Layer<T> = Box<dyn Fn(Arc<T>) -> Arc<T> + Send + Sync>;
 type Variables = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
 
 impl Runtime {
@@ -69,6 +72,8 @@ impl Runtime {
             brokers: Vec::new(),
             routes: Vec::new(),
             env: None,
+            store_layers: Vec::new(),
+            broker_layers: Vec::new(),
         }
     }
 
@@ -93,6 +98,24 @@ impl Runtime {
     /// Another environment than Tokio's: for simulations and tests.
     pub fn env(mut self, env: Env) -> Self {
         self.env = Some(env);
+        self
+    }
+
+    /// Puts something around the opened store: measuring, or the faults of a test. The last one is outermost.
+    pub fn store_layer(
+        mut self,
+        layer: impl Fn(Arc<dyn Store>) -> Arc<dyn Store> + Send + Sync + 'static,
+    ) -> Self {
+        self.store_layers.push(Box::new(layer));
+        self
+    }
+
+    /// Puts something around each connected broker. The last one is outermost.
+    pub fn broker_layer(
+        mut self,
+        layer: impl Fn(Arc<dyn Broker>) -> Arc<dyn Broker> + Send + Sync + 'static,
+    ) -> Self {
+        self.broker_layers.push(Box::new(layer));
         self
     }
 
@@ -176,6 +199,7 @@ impl Runtime {
             let adapter = adapter.expect("the catalog holds the brokers of this runtime and no other");
             let place = format!("[broker.{name}.{}]", chosen.kind);
             let broker = adapter.connect(&chosen.section, env).await.map_err(|error| error.context(place))?;
+            let broker = self.broker_layers.iter().fold(broker, |broker, layer| layer(broker));
             brokers.insert(name.clone(), broker);
         }
         Ok(brokers)

@@ -127,10 +127,6 @@ impl Tenure {
         }
     }
 
-    pub(crate) fn open(&self) -> usize {
-        self.open.load(Ordering::Acquire)
-    }
-
     /// One more reason to pause its partition, while polling goes on.
     pub(crate) fn hold_back(&self, consumer: &dyn Consumer) {
         if self.held_back.fetch_add(1, Ordering::AcqRel) == 0 {
@@ -182,11 +178,6 @@ impl Tenure {
         }
         drop(progress);
         self.durable.fetch_max(position.base, Ordering::AcqRel);
-    }
-
-    /// A commit failed: its snapshot has to be taken again.
-    pub(crate) fn not_committed(&self) {
-        self.dirty.store(true, Ordering::Release);
     }
 
     /// What the broker may be told.

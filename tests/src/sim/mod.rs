@@ -17,7 +17,7 @@ use keylane::env::{BoxFuture, Env, Instant};
 
 pub use chance::Chance;
 pub use node::Node;
-use tasks::{Tasks, TaskWaker};
+use tasks::{TaskWaker, Tasks};
 
 /// A simulated world. Clones are handles on the same one.
 #[derive(Clone)]
@@ -118,7 +118,11 @@ impl World {
     ///
     /// # Panics
     /// When it does not end within `limit` of virtual time: the story hangs.
-    pub fn block_on<T: Send + 'static>(&self, limit: Duration, story: impl Future<Output = T> + Send + 'static) -> T {
+    pub fn block_on<T: Send + 'static>(
+        &self,
+        limit: Duration,
+        story: impl Future<Output = T> + Send + 'static,
+    ) -> T {
         let result = Arc::new(Mutex::new(None));
         let slot = result.clone();
         let teller = self.node();

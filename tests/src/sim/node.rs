@@ -42,7 +42,11 @@ impl Environment for Node {
         // A timer is never early, and now and then late.
         let late = {
             let mut state = self.world.lock();
-            if state.chance.below(8) == 0 { Duration::from_micros(state.chance.below(5_000)) } else { Duration::ZERO }
+            if state.chance.below(8) == 0 {
+                Duration::from_micros(state.chance.below(5_000))
+            } else {
+                Duration::ZERO
+            }
         };
         let at = deadline.since_origin().saturating_add(late).min(FAR);
         Box::pin(Sleep { world: self.world.clone(), at, asked: None })

@@ -58,7 +58,8 @@ impl Tasks {
         runs: impl Fn(usize) -> bool,
     ) -> Option<(usize, BoxFuture<'static, ()>)> {
         self.ready.retain(|id| self.all.contains_key(id));
-        let may: Vec<usize> = (0..self.ready.len()).filter(|at| runs(self.all[&self.ready[*at]].node)).collect();
+        let may: Vec<usize> =
+            (0..self.ready.len()).filter(|at| runs(self.all[&self.ready[*at]].node)).collect();
         if may.is_empty() {
             return None;
         }
@@ -80,7 +81,8 @@ impl Tasks {
     }
 
     pub(super) fn remove_all(&mut self, node: usize) -> Vec<BoxFuture<'static, ()>> {
-        let ids: Vec<usize> = self.all.iter().filter(|(_, task)| task.node == node).map(|(id, _)| *id).collect();
+        let ids: Vec<usize> =
+            self.all.iter().filter(|(_, task)| task.node == node).map(|(id, _)| *id).collect();
         ids.into_iter().filter_map(|id| self.all.remove(&id)?.future).collect()
     }
 

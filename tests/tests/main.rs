@@ -1,0 +1,3 @@
+//! Whole-runtime stories, in one binary.
+
+mod journey;
