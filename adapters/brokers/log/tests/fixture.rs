@@ -45,7 +45,7 @@ impl File {
 
 /// The defaults with so many partitions, and a life quick enough for tests of the dead.
 pub fn config(partitions: u32) -> LogConfig {
-    LogConfig { partitions: some(partitions), ..LogConfig::default() }
+    LogConfig { partitions, ..LogConfig::default() }
 }
 
 pub fn some(partitions: u32) -> NonZeroU32 {

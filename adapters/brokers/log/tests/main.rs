@@ -2,7 +2,9 @@
 
 mod child;
 mod consume;
+mod damage;
 mod fixture;
+mod freezer;
 mod group;
 mod publish;
 mod replay;
