@@ -88,9 +88,9 @@ impl Catalog {
     }
 }
 
-const STORE: &str = "Where everything durable is kept. Exactly one kind.";
+const STORE: &str = "Where everything durable is kept. Exactly one store, of one kind.";
 const BROKERS: &str = "The brokers, each under a name of your choice.";
-const BROKER: &str = "One broker. Exactly one kind.";
+const BROKER: &str = "A broker, under a name of your choice. Exactly one kind.";
 const SUBSCRIPTIONS: &str = "The subscriptions, each under the name it has in the code.";
 const DEFAULTS: &str = "What several subscriptions share: every key of a subscription may stand here, and holds for \
                         each subscription that does not say otherwise, key by key. A table of a broker's kind holds \

@@ -5,7 +5,7 @@
 //! subscription, and each table goes with its places to the [`Component`] that owns it. What is
 //! wrong anywhere on that way is collected and becomes one [`Error`].
 //!
-//! A component owns its keys, docs, defaults and ranges in one place, its struct; [`reference`] and
+//! A component owns its keys, docs, defaults and ranges in one place, its struct; [`reference()`] and
 //! [`json_schema`] are made from it.
 
 mod catalog;

@@ -151,7 +151,7 @@ impl JsonSchema for Period {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "type": "string",
-            "pattern": "^(?=.)(\\d+d)?(\\d+h)?(\\d+m)?(\\d+s)?(\\d+ms)?(\\d+us)?(\\d+ns)?$",
+            "pattern": "^(\\d+(d|h|m|s|ms|us|ns))+$",
             "x-grammar": "duration",
         })
     }

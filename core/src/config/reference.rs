@@ -54,12 +54,19 @@ instead. The least that works is a store, a broker and a source; everything else
 
 /// A heading for `table`, its keys, then the tables in it.
 fn section(page: &mut String, path: &str, table: &Value, depth: usize) {
-    let own: Vec<_> = keys(table).filter(|(_, schema)| !is_table(schema)).collect();
-    let description = word(table, "description").unwrap_or_default();
-    let _ = write!(page, "\n## `[{path}]`\n\n{}\n", paragraph(description));
+    let description = paragraph(word(table, "description").unwrap_or_default());
+    if depth > 0
+        && let Some(each) = table.get("additionalProperties").filter(|each| each.is_object())
+    {
+        return section(page, &format!("{path}.NAME"), each, depth - 1);
+    }
+    // A table that only holds one of a kind is never written alone.
+    let kind = if table.get("x-noun").is_some() { ".KIND" } else { "" };
+    let _ = write!(page, "\n## `[{path}{kind}]`\n\n{description}\n");
     if depth == 0 {
         return;
     }
+    let (tables, own): (Vec<_>, Vec<_>) = keys(table).partition(|(_, schema)| is_table(schema));
     if !own.is_empty() {
         page.push('\n');
     }
@@ -67,11 +74,8 @@ fn section(page: &mut String, path: &str, table: &Value, depth: usize) {
         let is_required = required(table).any(|name| name == key);
         entry(page, key, schema, is_required);
     }
-    for (key, inner) in keys(table).filter(|(_, schema)| is_table(schema)) {
+    for (key, inner) in tables {
         section(page, &format!("{path}.{key}"), inner, depth - 1);
-    }
-    if let Some(each) = table.get("additionalProperties").filter(|each| each.is_object()) {
-        section(page, &format!("{path}.NAME"), each, depth - 1);
     }
 }
 
@@ -109,7 +113,6 @@ fn paragraph(text: &str) -> String {
 fn type_of(schema: &Value) -> String {
     let name = match (word(schema, "x-grammar"), word(schema, "type")) {
         (Some(grammar), _) => grammar,
-        (None, Some("string")) if !choices(schema).is_empty() => "one of",
         (None, Some("string")) => "text",
         (None, Some("integer")) => "whole number",
         (None, Some("boolean")) => "true or false",

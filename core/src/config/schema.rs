@@ -21,9 +21,11 @@ pub(super) fn plain(schema: &mut Value) {
     }
     map.retain(|key, value| match key.as_str() {
         "$schema" | "title" | "format" => false,
-        "default" => !value.is_null(),
+        // A table's defaults stand with its keys.
+        "default" => !value.is_null() && !value.is_object(),
         _ => true,
     });
+    drop_defaults_of_required(map);
     for (key, value) in map.iter_mut() {
         match (key.as_str(), value) {
             ("properties", Value::Object(properties)) => properties.values_mut().for_each(plain),
@@ -51,6 +53,17 @@ fn unwrap_option(map: &mut Map<String, Value>) {
         map.remove("anyOf");
         for (key, value) in inner {
             map.entry(key).or_insert(value);
+        }
+    }
+}
+
+/// What a struct holds for a required key until it is read is no default.
+fn drop_defaults_of_required(map: &mut Map<String, Value>) {
+    let required: Vec<_> = texts(map.get("required")).map(str::to_owned).collect();
+    let Some(Value::Object(properties)) = map.get_mut("properties") else { return };
+    for key in required {
+        if let Some(Value::Object(schema)) = properties.get_mut(&key) {
+            schema.remove("default");
         }
     }
 }

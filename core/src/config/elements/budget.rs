@@ -6,8 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::LimitsConfig;
 use crate::config::{Findings, Size};
 
-/// How much may be in flight: pulled and not yet settled. At a budget the source is paused, where it
-/// has partitions the one partition, and goes on when there is room.
+/// How much may be in flight: pulled and not yet settled.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct BudgetConfig {

@@ -6,8 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::Locator;
 use crate::config::Findings;
 
-/// Where the facts of an event are found. What is left out comes from the CloudEvents attributes of
-/// an event that has them.
+/// Where the facts of an event are found.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct EventConfig {

@@ -5,8 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{Findings, Period};
 
-/// What happens after a failure. Waits grow exponentially, with full jitter: each is a random part
-/// of `delay`, of twice `delay`, and so on up to `delay_max`.
+/// What happens after a failure.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RetryConfig {

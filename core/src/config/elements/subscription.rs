@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{BudgetConfig, EventConfig, LedgerConfig, LimitsConfig, RetryConfig, Start};
 use crate::config::{Component, Findings, Period};
 
-/// One subscription: every event of one source, handled once.
+/// A subscription, under the name it has in the code: every event of one source, handled once.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 #[schemars(extend("required" = ["source"]))]
@@ -45,19 +45,22 @@ pub struct SubscriptionConfig {
     #[schemars(extend("x-minimum" = "1ms", "x-maximum" = "1d"))]
     pub timeout: Period,
 
-    /// Where the facts of an event are found.
+    /// Where the facts of an event are found. What is left out comes from the CloudEvents attributes
+    /// of an event that has them.
     pub event: EventConfig,
 
     /// How it is known which events are finished.
     pub ledger: LedgerConfig,
 
-    /// What happens after a failure.
+    /// What happens after a failure. Waits grow exponentially, with full jitter: each is a random part
+    /// of `delay`, of twice `delay`, and so on up to `delay_max`.
     pub retry: RetryConfig,
 
     /// What an event may measure. One that exceeds it becomes a dead letter with its raw bytes.
     pub limits: LimitsConfig,
 
-    /// How much may be in flight: pulled and not yet settled. At a budget the source is paused.
+    /// How much may be in flight: pulled and not yet settled. At a budget the source is paused, where
+    /// it has partitions the one partition, and goes on when there is room.
     pub budget: BudgetConfig,
 }
 
