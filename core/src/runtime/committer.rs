@@ -187,7 +187,6 @@ impl Committer {
         let mut fates = fates.into_iter();
         let subscriptions = lock(&self.subscriptions).clone();
         let mut answers: BTreeMap<(usize, usize), Vec<Answer>> = BTreeMap::new();
-        Default::default();
         for (unit, from) in group.units.iter().zip(&round.from) {
             let own: Vec<Fate> = fates.by_ref().take(unit.events.len()).collect();
             if let Some(run) = from.run {
