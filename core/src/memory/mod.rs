@@ -8,5 +8,5 @@
 mod broker;
 mod store;
 
-pub use broker::{MemoryBroker, MemoryBrokerConfig};
-pub use store::{Memory, MemoryConfig, MemoryTx};
+pub use broker::MemoryBroker;
+pub use store::{Memory, MemoryTx};

@@ -30,7 +30,7 @@ impl Harness for MemoryHarness {
     }
 
     async fn broker(&self) -> Arc<dyn Broker> {
-        self.broker.connect(&self.env)
+        self.broker.worker(&self.env)
     }
 
     async fn source(&self, partitions: u32) -> String {

@@ -146,6 +146,7 @@ impl Consumer for MemoryConsumer {
             for Start { partition, offset, epoch } in starts {
                 let held = group.has(member, partition);
                 if let Some(member) = group.members.get_mut(&member).filter(|_| held) {
+                    member.paused.remove(&partition);
                     member.reading.insert(partition, Reading { next: offset, epoch });
                 }
             }

@@ -16,7 +16,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::watch;
 
-use crate::broker::{Broker, Capabilities, Consumer, ConsumerSpec, Partition, Publisher, Settles};
+use crate::broker::{
+    Broker, BrokerAdapter, Capabilities, Consumer, ConsumerSpec, Partition, Publisher, Settles,
+};
+use crate::config::NoKeys;
 use crate::env::Env;
 use crate::error::{Class, Error, ErrorKind};
 use crate::event::Record;
@@ -33,13 +36,6 @@ use server::State;
 /// ```
 #[derive(Clone)]
 pub struct MemoryBroker(Arc<Server>);
-
-/// `[broker.NAME.memory]`: it has no keys.
-#[derive(Debug, Clone, Default, serde::Deserialize, schemars::JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct MemoryBrokerConfig {}
-
-impl crate::config::Component for MemoryBrokerConfig {}
 
 struct Server {
     state: Mutex<State>,
@@ -60,9 +56,6 @@ impl Default for MemoryBroker {
 }
 
 impl MemoryBroker {
-    /// The adapter's kind.
-    pub const KIND: &'static str = "memory";
-
     /// A server without sources, where a revocation waits ten seconds for its handback.
     #[must_use]
     pub fn new() -> Self {
@@ -114,7 +107,7 @@ impl MemoryBroker {
 
     /// A connection for one worker.
     #[must_use]
-    pub fn connect(&self, env: &Env) -> Arc<dyn Broker> {
+    pub fn worker(&self, env: &Env) -> Arc<dyn Broker> {
         Arc::new(Connection { server: self.clone(), env: env.clone(), consumers: Mutex::new(Vec::new()) })
     }
 
@@ -138,6 +131,16 @@ impl MemoryBroker {
 impl std::fmt::Debug for MemoryBroker {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("MemoryBroker")
+    }
+}
+
+impl BrokerAdapter for MemoryBroker {
+    const KIND: &'static str = "memory";
+    type Config = NoKeys;
+    type Subscription = NoKeys;
+
+    async fn connect(&self, _config: NoKeys, env: &Env) -> Result<Arc<dyn Broker>, Error> {
+        Ok(self.worker(env))
     }
 }
 
