@@ -18,6 +18,7 @@ pub mod error;
 pub mod event;
 pub mod handler;
 pub mod lanes;
+pub mod middleware;
 pub mod store;
 pub mod text;
 pub mod watermark;

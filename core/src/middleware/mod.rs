@@ -1,0 +1,4 @@
+//! The guards around a handler.
+
+#[cfg(feature = "otel")]
+pub mod remote;
