@@ -99,7 +99,14 @@ impl Stage {
         let memory = Memory::with_clock(&world.node().env());
         let broker = MemoryBroker::with_handback_limit(Duration::from_secs(5));
         broker.create("orders", 3);
-        Self { world, memory, broker, position_mode: seed % 2 == 1, handles: Arc::default(), nodes: Vec::new() }
+        Self {
+            world,
+            memory,
+            broker,
+            position_mode: seed % 2 == 1,
+            handles: Arc::default(),
+            nodes: Vec::new(),
+        }
     }
 
     /// Publishes `each` events for every key, one in eight of them twice.
@@ -168,7 +175,8 @@ impl Stage {
     /// One fault by chance; every worker that is gone gets a replacement.
     fn disturb(&mut self, broken: &Arc<Mutex<Vec<String>>>) {
         let running: Vec<Node> = self.nodes.iter().filter(|node| !node.is_crashed()).cloned().collect();
-        if let Some(node) = running.get(usize::try_from(self.world.random(running.len() as u64)).unwrap_or(0)) {
+        if let Some(node) = running.get(usize::try_from(self.world.random(running.len() as u64)).unwrap_or(0))
+        {
             match self.world.random(4) {
                 0 => {
                     self.world.note(format_args!("crash node {}", node.number()));
@@ -233,7 +241,11 @@ fn run(seed: u64, each: u64) -> Result<Vec<String>, String> {
     let mut wrong = broken.lock().unwrap_or_else(PoisonError::into_inner).clone();
     wrong.extend(check(&effects, each));
     let trace = stage.world.trace();
-    if wrong.is_empty() { Ok(trace) } else { Err(format!("seed {seed}: {}\n{}", wrong.join("\n"), tail(&trace))) }
+    if wrong.is_empty() {
+        Ok(trace)
+    } else {
+        Err(format!("seed {seed}: {}\n{}", wrong.join("\n"), tail(&trace)))
+    }
 }
 
 fn tail(trace: &[String]) -> String {
