@@ -117,10 +117,10 @@ impl Consumer for MemoryConsumer {
     }
 
     async fn pull(&self, credits: usize) -> Result<Pulled, Error> {
-        let mut changes = self.seat.server.0.changes.subscribe();
         loop {
-            // Seen before the look: what changes during it is looked for again.
-            changes.mark_unchanged();
+            // Listened to before the look: what changes during it is looked for again.
+            let mut changed = std::pin::pin!(self.seat.server.0.changed.notified());
+            changed.as_mut().enable();
             let deadline = match self.look(credits)? {
                 Look::Change(news) => return Ok(Pulled::Change(self.seat.change(news))),
                 Look::Deliveries(deliveries) => return Ok(Pulled::Deliveries(deliveries)),
@@ -134,7 +134,7 @@ impl Consumer for MemoryConsumer {
             };
             // Biased: a change is news, the deadline only lets this member look at the clock.
             tokio::select! { biased;
-                _ = changes.changed() => {}
+                () = changed => {}
                 () = overdue => {}
             }
         }

@@ -1,6 +1,6 @@
 //! The memory broker: partitioned logs, groups that share them, and rebalances, as a real one has them.
 //!
-//! One lock guards the server; whatever changes raises a counter that every waiting pull watches. No task
+//! One lock guards the server; whatever changes wakes every pull that waits. No task
 //! and no thread runs: a revocation's limit is kept by the members that wait for the partition.
 
 mod assign;
@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::sync::watch;
+use tokio::sync::Notify;
 
 use crate::broker::{
     Broker, BrokerAdapter, Capabilities, Consumer, ConsumerSpec, Partition, Publisher, Settles,
@@ -40,7 +40,7 @@ pub struct MemoryBroker(Arc<Server>);
 struct Server {
     state: Mutex<State>,
     /// Raised by every change; pulls wait for it.
-    changes: watch::Sender<u64>,
+    changed: Notify,
     handback_limit: Duration,
 }
 
@@ -66,7 +66,7 @@ impl MemoryBroker {
     #[must_use]
     pub fn with_handback_limit(handback_limit: Duration) -> Self {
         let state = Mutex::new(State::default());
-        Self(Arc::new(Server { state, changes: watch::Sender::new(0), handback_limit }))
+        Self(Arc::new(Server { state, changed: Notify::new(), handback_limit }))
     }
 
     /// Creates a source with so many partitions, at least one. One that exists stays as it is.
@@ -118,7 +118,9 @@ impl MemoryBroker {
     /// Changes the server and wakes who waits.
     fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
         let changed = change(&mut self.state());
-        self.0.changes.send_modify(|count| *count = count.wrapping_add(1));
+        // In the order in which they wait, and not by chance as a watch would: a simulation must see the
+        // same order twice.
+        self.0.changed.notify_waiters();
         changed
     }
 
