@@ -28,9 +28,11 @@ struct State {
     /// The epoch under which each partition is read.
     live: BTreeMap<Partition, u64>,
     offsets: BTreeMap<Partition, u64>,
-    waiting: Vec<oneshot::Sender<KafkaResult<()>>>,
+    waiting: Vec<Waiting>,
     ended: bool,
 }
+
+type Waiting = oneshot::Sender<KafkaResult<()>>;
 
 /// Resolves when what was asked for is committed.
 pub(super) type Committed = oneshot::Receiver<KafkaResult<()>>;
@@ -104,7 +106,7 @@ impl Commits {
     }
 
     /// Waits for the next offsets to commit; `None` at the end.
-    fn next(&self) -> Option<(BTreeMap<Partition, u64>, Vec<oneshot::Sender<KafkaResult<()>>>)> {
+    fn next(&self) -> Option<(BTreeMap<Partition, u64>, Vec<Waiting>)> {
         let state = self.state();
         let idle = |s: &mut State| !s.ended && s.offsets.is_empty() && s.waiting.is_empty();
         let mut state = self.wanted.wait_while(state, idle).unwrap_or_else(PoisonError::into_inner);

@@ -15,6 +15,9 @@ use tokio::sync::Notify;
 use super::pauses::Pauses;
 use crate::delivery::Run;
 
+/// Beyond this a larger hand-over saves nothing.
+const PORTION: usize = 512 * 1024;
+
 /// Shared between the polling thread and the consumer's handle.
 #[derive(Debug)]
 pub(crate) struct Inbox {
@@ -22,7 +25,7 @@ pub(crate) struct Inbox {
     arrived: Notify,
     /// Wakes the polling thread where it waits for room.
     nudged: Condvar,
-    /// Bytes above which the polling thread stops reading ahead.
+    /// Bytes to be pulled above which the polling thread stops reading ahead.
     limit: usize,
 }
 
@@ -70,7 +73,7 @@ impl Inbox {
         }
         let deliveries = state.deliveries(credits);
         if !deliveries.is_empty() {
-            if state.bytes < self.limit {
+            if state.ready() < self.limit {
                 self.nudged.notify_one();
             }
             return Found::Pulled(Pulled::Deliveries(deliveries));
@@ -118,23 +121,28 @@ impl Inbox {
         self.arrived.notify_one();
     }
 
+    /// The most that one hand-over should bring.
+    pub(super) fn portion(&self) -> usize {
+        (self.limit / 4).min(PORTION)
+    }
+
     pub(super) fn is_full(&self) -> bool {
-        self.state().bytes >= self.limit
+        self.state().ready() >= self.limit
     }
 
     pub(super) fn is_half_empty(&self) -> bool {
-        self.state().bytes <= self.limit / 2
+        self.state().ready() <= self.limit / 2
     }
 
     /// Waits for room or a nudge, at most so long.
     pub(super) fn wait_for_room(&self, at_most: Duration) {
         let state = self.state();
         let limit = self.limit;
-        let waited = self.nudged.wait_timeout_while(state, at_most, |s| s.bytes >= limit && !s.nudge);
+        let waited = self.nudged.wait_timeout_while(state, at_most, |s| s.ready() >= limit && !s.nudge);
         waited.unwrap_or_else(PoisonError::into_inner).0.nudge = false;
     }
 
-    /// Which of these should not be fetched: those paused of which enough is here already. A short
+    /// Which of these should not be fetched: the paused ones, as soon as enough of them is here. A short
     /// pause costs nothing that way, while stopping the fetch throws away what was fetched ahead.
     pub(super) fn to_halt(
         &self,
@@ -142,12 +150,9 @@ impl Inbox {
         reading: &BTreeSet<Partition>,
     ) -> BTreeSet<Partition> {
         let state = self.state();
-        if state.pauses.none() {
-            return BTreeSet::new();
-        }
-        let share = self.limit / 4 / reading.len().max(1);
-        let enough = |p: Partition| halted.contains(&p) || state.held(p) >= share;
-        reading.iter().copied().filter(|p| state.pauses.holds(*p) && enough(*p)).collect()
+        let enough = state.bytes - state.ready() >= self.limit / 4;
+        let halts = |p: &Partition| state.pauses.holds(*p) && (enough || halted.contains(p));
+        reading.iter().copied().filter(halts).collect()
     }
 
     pub(super) fn assigned(&self, partitions: Vec<Partition>) {
@@ -221,8 +226,13 @@ impl State {
         out
     }
 
-    fn held(&self, partition: Partition) -> usize {
-        self.runs.iter().filter(|run| run.partition == partition).map(Run::footprint).sum()
+    /// Bytes that can be pulled. What is paused does not count as room taken, or it would stop the
+    /// other partitions; it is bounded by [`Inbox::to_halt`].
+    fn ready(&self) -> usize {
+        if self.pauses.none() {
+            return self.bytes;
+        }
+        self.runs.iter().filter(|run| !self.pauses.holds(run.partition)).map(Run::footprint).sum()
     }
 
     fn discard(&mut self, partitions: &[Partition]) {

@@ -23,9 +23,8 @@ const IDLE: Duration = Duration::from_millis(10);
 /// throws away what was fetched ahead; not polling keeps the group waiting for an answer.
 const STALLED: Duration = Duration::from_secs(1);
 
-/// One hand-over to the inbox.
-const FILL_BYTES: usize = 512 * 1024;
-const FILL_RECORDS: usize = 4096;
+/// The most records in one hand-over to the inbox.
+const PORTION_RECORDS: usize = 4096;
 
 /// What the handle asks of the thread.
 #[derive(Debug)]
@@ -83,8 +82,9 @@ impl Poller {
     /// Moves what librdkafka has to the inbox, waiting a little for the first record.
     fn fill(&mut self) {
         let consumer = Arc::clone(&self.consumer);
+        let portion = self.inbox.portion();
         let mut wait = IDLE;
-        while self.copier.bytes() < FILL_BYTES && self.copier.records() < FILL_RECORDS {
+        while self.copier.bytes() <= portion && self.copier.records() < PORTION_RECORDS {
             match consumer.poll(wait) {
                 None => break,
                 Some(Ok(message)) => {
