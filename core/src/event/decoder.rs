@@ -83,13 +83,16 @@ impl Decoder {
     pub fn decode(&self, record: Record, place: Place) -> Decoded {
         let mut facts = Facts::default();
         let read = self.read(&record, &mut facts);
-        let envelope = self.envelope(record, place, facts);
+        // Built where it is returned: it is large, and moving it costs as much as finding it.
         match read {
-            Ok(()) => Decoded::Event(envelope),
-            Err(Flaw { death, why }) => Decoded::Dead { envelope, death, why },
+            Ok(()) => Decoded::Event(self.envelope(record, place, facts)),
+            Err(Flaw { death, why }) => {
+                Decoded::Dead { envelope: self.envelope(record, place, facts), death, why }
+            }
         }
     }
 
+    #[inline]
     fn envelope(&self, record: Record, place: Place, facts: Facts) -> Envelope {
         let named_by_place = || EventId::place(Arc::clone(&self.source), place.partition, place.offset);
         Envelope {

@@ -106,10 +106,16 @@ pub fn json_depth(bytes: &[u8], max: u32) -> Result<(), TooDeep> {
     }
     // Counting brackets is many times faster than telling those in strings apart, and for nearly every
     // payload enough.
-    if bytes.iter().filter(|byte| opens(**byte)).count() <= max as usize {
+    if brackets(bytes) <= max as usize {
         return Ok(());
     }
     scan(bytes, max)
+}
+
+/// Counted in pieces that a byte can count, which is what lets the compiler take many bytes at a time.
+fn brackets(bytes: &[u8]) -> usize {
+    let piece = |piece: &[u8]| piece.iter().map(|byte| u8::from(opens(*byte))).sum::<u8>();
+    bytes.chunks(255).map(|bytes| usize::from(piece(bytes))).sum()
 }
 
 /// `[` and `{` differ in one bit.
