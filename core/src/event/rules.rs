@@ -182,7 +182,10 @@ fn field(locator: &Locator) -> Option<Field> {
 }
 
 fn refused(locator: &Locator, forms: &str) -> Error {
-    Error::new(ErrorKind::Config, format!("`{locator}` is no place where this fact of an event can stand; write {forms}"))
+    Error::new(
+        ErrorKind::Config,
+        format!("`{locator}` is no place where this fact of an event can stand; write {forms}"),
+    )
 }
 
 #[cfg(test)]
@@ -214,7 +217,10 @@ mod tests {
             assert!(text.parse::<KeyRule>().is_err() && text.parse::<Field>().is_err(), "{text}");
         }
         let error = "broker".parse::<KindRule>().unwrap_err();
-        assert!(error.to_string().contains("write `header:NAME`, `payload:/json/pointer` or `const:KIND`"), "{error}");
+        assert!(
+            error.to_string().contains("write `header:NAME`, `payload:/json/pointer` or `const:KIND`"),
+            "{error}"
+        );
         assert!("broker".parse::<Field>().is_err());
     }
 
