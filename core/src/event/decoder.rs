@@ -6,8 +6,9 @@ use bytes::Bytes;
 
 use super::cloudevents::{Attributes, Mode, attribute_name, structured};
 use super::flaw::{Flaw, quoted};
-use super::rules::{Field, Format, IdRule, KeyRule, KindRule, Rules};
+use super::rules::{Field, IdRule, KeyRule, KindRule, Rules};
 use super::{Envelope, EventId, Meta, Record};
+use crate::config::Format;
 use crate::delivery::Place;
 use crate::env::Timestamp;
 use crate::store::Death;
@@ -137,7 +138,7 @@ impl Decoder {
     fn outside(&self, record: &Record, facts: &mut Facts) -> Result<Mode, Flaw> {
         let mode = match self.rules.format {
             Format::Plain => Ok(Mode::Plain),
-            Format::Auto | Format::CloudEvents => Mode::of(&record.headers),
+            Format::Auto | Format::Cloudevents => Mode::of(&record.headers),
         };
         let attributes = match &mode {
             Ok(Mode::Binary(attributes)) if self.is_cloudevent(attributes) => Some(&**attributes),
@@ -145,7 +146,7 @@ impl Decoder {
         };
         let structured = matches!(mode, Ok(Mode::Structured));
         self.find(&View { record, attributes, payload: None }, facts)?;
-        if attributes.is_none() && !structured && self.rules.format == Format::CloudEvents {
+        if attributes.is_none() && !structured && self.rules.format == Format::Cloudevents {
             mode?;
             let remedy = "send `ce_` headers or the content type `application/cloudevents+json`";
             return Err(Flaw::undecodable(format!("record is no CloudEvent; {remedy}")));
@@ -166,7 +167,7 @@ impl Decoder {
     /// them for a CloudEvent's: then it is one that lacks what is required.
     fn is_cloudevent(&self, attributes: &Attributes) -> bool {
         attributes.says_version()
-            || self.rules.format == Format::CloudEvents
+            || self.rules.format == Format::Cloudevents
             || self.rules.rely_on_attributes()
     }
 

@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::Record;
 use super::flaw::Flaw;
+use crate::config::LimitsConfig;
 
 /// The limits of a subscription's events. One that is over a limit becomes a dead letter with its raw bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,18 +25,24 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            payload_max: 1024 * 1024,
-            headers_max: 64,
-            header_bytes_max: 64 * 1024,
-            depth_max: 64,
-            key_bytes_max: 1024,
-            id_bytes_max: 512,
-        }
+        Self::of(&LimitsConfig::default())
     }
 }
 
 impl Limits {
+    /// The limits that a subscription's configuration sets.
+    #[must_use]
+    pub fn of(config: &LimitsConfig) -> Self {
+        Self {
+            payload_max: config.payload_max.as_usize(),
+            headers_max: config.headers_max as usize,
+            header_bytes_max: config.header_bytes_max.as_usize(),
+            depth_max: config.depth_max,
+            key_bytes_max: config.key_bytes_max.as_usize(),
+            id_bytes_max: config.id_bytes_max.as_usize(),
+        }
+    }
+
     /// What can be told of a record before it is understood: sizes, the number of headers, depth.
     pub(super) fn check(&self, record: &Record) -> Result<(), Flaw> {
         at_most("headers", record.headers.len(), self.headers_max, "headers_max")?;

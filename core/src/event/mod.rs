@@ -25,4 +25,4 @@ pub use id::{EventId, PayloadHash};
 pub use limits::{Limits, TooDeep, json_depth};
 pub use pointer::Pointer;
 pub use record::{Headers, Record};
-pub use rules::{Field, Format, IdRule, KeyRule, KindRule, Rules};
+pub use rules::{Field, IdRule, KeyRule, KindRule, Rules};

@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::{Limits, Pointer};
+use crate::config::{EventConfig, Format, LimitsConfig, Locator};
 use crate::error::{Error, ErrorKind};
 use crate::text::Text;
 
@@ -23,18 +24,6 @@ pub struct Rules {
     pub sequence: Option<Field>,
     /// What it may measure.
     pub limits: Limits,
-}
-
-/// What a record is taken for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Format {
-    /// A CloudEvent, binary or structured, where its headers say so; else a plain one.
-    #[default]
-    Auto,
-    /// A CloudEvent, binary or structured; anything else is undecodable.
-    CloudEvents,
-    /// A payload with headers, whatever these say.
-    Plain,
 }
 
 /// Where the identity stands.
@@ -86,6 +75,23 @@ pub enum Field {
 }
 
 impl Rules {
+    /// The rules that a subscription's configuration writes. What it leaves out has the default; what can't
+    /// be, such as a constant id, its own check has refused before, and counts as left out here.
+    #[must_use]
+    pub fn of(event: &EventConfig, limits: &LimitsConfig) -> Self {
+        fn rule<'a, R: TryFrom<&'a Locator>>(locator: Option<&'a Locator>) -> Option<R> {
+            locator.and_then(|locator| locator.try_into().ok())
+        }
+        Self {
+            format: event.format,
+            id: rule(event.id.as_ref()).unwrap_or_default(),
+            key: rule(event.key.as_ref()).unwrap_or_default(),
+            kind: rule(event.kind.as_ref()).unwrap_or_default(),
+            sequence: rule(event.sequence.as_ref()),
+            limits: Limits::of(limits),
+        }
+    }
+
     /// All fields that events are searched for.
     pub(super) fn fields(&self) -> impl Iterator<Item = &Field> {
         let id = if let IdRule::Field(field) = &self.id { Some(field) } else { None };
@@ -100,87 +106,85 @@ impl Rules {
     }
 }
 
-/// No rule is longer.
-const TEXT_MAX: usize = 256;
+impl TryFrom<&Locator> for Field {
+    type Error = Error;
 
-const HEADER: &str = "header:";
-const PAYLOAD: &str = "payload:";
-const CONST: &str = "const:";
-
-impl FromStr for Field {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self, Error> {
-        field(text).ok_or_else(|| refused(text, "`header:NAME` or `payload:/json/pointer`"))
+    fn try_from(locator: &Locator) -> Result<Self, Error> {
+        field(locator).ok_or_else(|| refused(locator, "`header:NAME` or `payload:/json/pointer`"))
     }
 }
 
-impl FromStr for IdRule {
-    type Err = Error;
+impl TryFrom<&Locator> for IdRule {
+    type Error = Error;
 
-    fn from_str(text: &str) -> Result<Self, Error> {
-        match text {
-            "auto" => Ok(Self::Auto),
-            "broker" => Ok(Self::Broker),
-            _ => field(text)
-                .map(Self::Field)
-                .ok_or_else(|| refused(text, "`auto`, `broker`, `header:NAME` or `payload:/json/pointer`")),
+    fn try_from(locator: &Locator) -> Result<Self, Error> {
+        match (locator, field(locator)) {
+            (Locator::Broker, _) => Ok(Self::Broker),
+            (_, Some(field)) => Ok(Self::Field(field)),
+            _ => Err(refused(locator, "`broker`, `header:NAME` or `payload:/json/pointer`")),
         }
     }
 }
 
-impl FromStr for KeyRule {
-    type Err = Error;
+impl TryFrom<&Locator> for KeyRule {
+    type Error = Error;
 
-    fn from_str(text: &str) -> Result<Self, Error> {
-        match text {
-            "broker" => Ok(Self::Broker),
-            _ => field(text)
-                .map(Self::Field)
-                .ok_or_else(|| refused(text, "`broker`, `header:NAME` or `payload:/json/pointer`")),
+    fn try_from(locator: &Locator) -> Result<Self, Error> {
+        match (locator, field(locator)) {
+            (Locator::Broker, _) => Ok(Self::Broker),
+            (_, Some(field)) => Ok(Self::Field(field)),
+            _ => Err(refused(locator, "`broker`, `header:NAME` or `payload:/json/pointer`")),
         }
     }
 }
 
-impl FromStr for KindRule {
-    type Err = Error;
+impl TryFrom<&Locator> for KindRule {
+    type Error = Error;
 
-    fn from_str(text: &str) -> Result<Self, Error> {
-        let constant =
-            || text.strip_prefix(CONST).filter(|kind| is_name(kind)).map(|kind| Self::Const(kind.into()));
-        match text {
-            "auto" => Ok(Self::Auto),
-            _ => field(text).map(Self::Field).or_else(constant).ok_or_else(|| {
-                refused(text, "`auto`, `header:NAME`, `payload:/json/pointer` or `const:KIND`")
-            }),
+    fn try_from(locator: &Locator) -> Result<Self, Error> {
+        match (locator, field(locator)) {
+            (Locator::Const(kind), _) => Ok(Self::Const(kind.as_str().into())),
+            (_, Some(field)) => Ok(Self::Field(field)),
+            _ => Err(refused(locator, "`header:NAME`, `payload:/json/pointer` or `const:KIND`")),
         }
     }
 }
+
+macro_rules! from_text {
+    ($($rule:ty),*) => {$(
+        impl FromStr for $rule {
+            type Err = Error;
+
+            fn from_str(text: &str) -> Result<Self, Error> {
+                Self::try_from(&text.parse::<Locator>()?)
+            }
+        }
+    )*};
+}
+
+from_text!(Field, IdRule, KeyRule, KindRule);
 
 impl fmt::Display for Field {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Header(name) => write!(f, "{HEADER}{name}"),
-            Self::Payload(pointer) => write!(f, "{PAYLOAD}{pointer}"),
+            Self::Header(name) => write!(f, "header:{name}"),
+            Self::Payload(pointer) => write!(f, "payload:{pointer}"),
         }
     }
 }
 
-fn field(text: &str) -> Option<Field> {
-    if let Some(name) = text.strip_prefix(HEADER) {
-        return is_name(name).then(|| Field::Header(name.into()));
+fn field(locator: &Locator) -> Option<Field> {
+    match locator {
+        Locator::Header(name) => Some(Field::Header(name.as_str().into())),
+        Locator::Payload(pointer) => Pointer::parse(pointer).map(Field::Payload),
+        Locator::Broker | Locator::Const(_) => None,
     }
-    text.strip_prefix(PAYLOAD).filter(|pointer| is_name(pointer)).and_then(Pointer::parse).map(Field::Payload)
 }
 
-fn is_name(text: &str) -> bool {
-    !text.is_empty() && text.len() <= TEXT_MAX && !text.chars().any(char::is_control)
-}
-
-fn refused(text: &str, forms: &str) -> Error {
+fn refused(locator: &Locator, forms: &str) -> Error {
     Error::new(
         ErrorKind::Config,
-        format!("`{text}` is no place where this fact of an event can stand; write {forms}"),
+        format!("`{locator}` is no place where this fact of an event can stand; write {forms}"),
     )
 }
 
@@ -195,13 +199,11 @@ mod tests {
     #[test]
     fn texts_and_what_they_mean() {
         let pointer = Field::Payload(Pointer::parse("/order/id").unwrap());
-        assert_eq!("auto".parse::<IdRule>().unwrap(), IdRule::Auto);
         assert_eq!("broker".parse::<IdRule>().unwrap(), IdRule::Broker);
         assert_eq!("header:ce_id".parse::<IdRule>().unwrap(), IdRule::Field(header("ce_id")));
         assert_eq!("payload:/order/id".parse::<IdRule>().unwrap(), IdRule::Field(pointer.clone()));
         assert_eq!("broker".parse::<KeyRule>().unwrap(), KeyRule::Broker);
         assert_eq!("header:a:b".parse::<KeyRule>().unwrap(), KeyRule::Field(header("a:b")));
-        assert_eq!("auto".parse::<KindRule>().unwrap(), KindRule::Auto);
         assert_eq!("const:order.paid".parse::<KindRule>().unwrap(), KindRule::Const("order.paid".into()));
         assert_eq!("payload:/order/id".parse::<Field>().unwrap(), pointer);
         assert_eq!(pointer.to_string(), "payload:/order/id");
@@ -209,21 +211,40 @@ mod tests {
 
     #[test]
     fn texts_that_are_refused_say_what_to_write() {
-        for text in
-            ["", "Broker", "header:", "payload:", "payload:a", "payload:/a~2", "const:x", "header:a\nb"]
-        {
+        for text in ["Broker", "header:", "payload:a", "payload:/a~2", "const:x"] {
             let error = text.parse::<IdRule>().unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::Config);
-            assert!(error.to_string().contains("write `auto`, `broker`"), "{error}");
+            assert!(error.to_string().contains("write `broker`, `header:NAME`"), "{error}");
             assert!(text.parse::<KeyRule>().is_err() && text.parse::<Field>().is_err(), "{text}");
         }
-        for text in ["broker", "const:", "auto:", "payload:/~"] {
-            assert!(text.parse::<KindRule>().is_err(), "{text}");
-        }
-        for text in ["broker", "auto", "const:1"] {
-            assert!(text.parse::<Field>().is_err(), "{text}");
-        }
-        assert!("auto".parse::<KeyRule>().is_err());
-        assert!(format!("header:{}", "x".repeat(257)).parse::<Field>().is_err());
+        let error = "broker".parse::<KindRule>().unwrap_err();
+        assert!(
+            error.to_string().contains("write `header:NAME`, `payload:/json/pointer` or `const:KIND`"),
+            "{error}"
+        );
+        assert!("broker".parse::<Field>().is_err());
+    }
+
+    #[test]
+    fn a_configuration_that_says_nothing_gives_the_defaults() {
+        assert_eq!(Rules::of(&EventConfig::default(), &LimitsConfig::default()), Rules::default());
+    }
+
+    #[test]
+    fn a_configurations_places_become_rules() {
+        let event = EventConfig {
+            format: Format::Plain,
+            id: Some(Locator::Header("id".into())),
+            key: Some(Locator::Payload("/customer".into())),
+            kind: Some(Locator::Const("paid".into())),
+            sequence: Some(Locator::Payload("/version".into())),
+        };
+        let limits = LimitsConfig { headers_max: 7, ..LimitsConfig::default() };
+        let rules = Rules::of(&event, &limits);
+        assert_eq!(rules.format, Format::Plain);
+        assert_eq!(rules.id, IdRule::Field(header("id")));
+        assert_eq!(rules.key, KeyRule::Field("payload:/customer".parse().unwrap()));
+        assert_eq!(rules.kind, KindRule::Const("paid".into()));
+        assert_eq!(rules.sequence.unwrap().to_string(), "payload:/version");
+        assert_eq!(rules.limits.headers_max, 7);
     }
 }

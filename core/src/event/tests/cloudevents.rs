@@ -3,7 +3,8 @@
 use proptest::prelude::*;
 
 use super::{dead, event};
-use crate::event::{Format, IdRule, Record, Rules, fuzz};
+use crate::config::Format;
+use crate::event::{IdRule, Record, Rules, fuzz};
 use crate::store::Death;
 
 const STRUCTURED: &str = "application/cloudevents+json; charset=UTF-8";
@@ -192,14 +193,14 @@ fn the_format_decides_what_headers_mean() {
     };
     // Rules that name headers need no CloudEvent around them.
     assert_eq!(event(own(Format::Auto), bare.clone()).meta.id.to_string(), "A234-1234");
-    assert_eq!(dead(own(Format::CloudEvents), bare.clone()).1, Death::Undecodable);
+    assert_eq!(dead(own(Format::Cloudevents), bare.clone()).1, Death::Undecodable);
     let plain = Rules { format: Format::Plain, ..Rules::default() };
     for record in [bare, structured(r#""data":1"#)] {
         let envelope = event(plain.clone(), record);
         assert_eq!((&*envelope.meta.id.to_string(), &*envelope.meta.kind), ("orders/3/1871", ""));
         assert_eq!(envelope.payload, envelope.body);
     }
-    let only = Rules { format: Format::CloudEvents, ..Rules::default() };
+    let only = Rules { format: Format::Cloudevents, ..Rules::default() };
     assert_eq!(dead(only.clone(), Record::new("x")).2.split(';').next(), Some("record is no CloudEvent"));
     event(only.clone(), binary("ce_"));
     event(only, structured(r#""data":1"#));
