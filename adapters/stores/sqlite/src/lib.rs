@@ -3,9 +3,131 @@
 //! [`Database`] is one file in one process: its one writer, its readers, its migrations. The store
 //! and the embedded log share it, and so does the service, whose tables may lie in the same file;
 //! all tables of ours begin with `keylane_`.
+//!
+//! [`Sqlite`] names the store in code: a handler that takes `Effects<Sqlite>` writes with
+//! `sqlx::query(..).execute(&mut *tx)`, where `tx` derefs to an [`sqlx::SqliteConnection`].
 #![warn(missing_docs)]
 
+mod admit;
+mod claim;
+mod commit;
+mod config;
 pub mod database;
 mod error;
+mod ledger;
+mod look;
+mod parked_row;
+mod parking;
+mod scope;
+mod session;
+mod sweep;
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use keylane::store::{
+    Admission, AdmitBatch, ClaimAnswer, ClaimRef, ClaimRequest, CommitGroup, Committed, DeadQuery, Fate,
+    NewSession, Parked, ParkedId, ReleaseAnswer, Renewed, SessionId, Store, StoreAdapter,
+};
+use keylane::{Env, Error};
+
+pub use config::SqliteConfig;
 pub use database::Database;
+
+/// The store in a SQLite file: `.store(Sqlite)`, `Effects<Sqlite>`, `Tx<Sqlite>`.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Sqlite;
+
+impl StoreAdapter for Sqlite {
+    const KIND: &'static str = "sqlite";
+    type Config = SqliteConfig;
+    type Connection = sqlx::SqliteConnection;
+
+    async fn open(&self, config: SqliteConfig, env: &Env) -> Result<Arc<dyn Store>, Error> {
+        let database = Database::open(&config.path, env).await?;
+        let store = SqliteStore::on(database, env, config.effect_limit.into()).await?;
+        Ok(Arc::new(store))
+    }
+}
+
+/// The store's tables in one database.
+#[derive(Debug)]
+pub struct SqliteStore {
+    database: Arc<Database>,
+    env: Env,
+    scopes: scope::Scopes,
+    /// How long the writes of one event may take inside the transaction (rule S3: it holds the one writer,
+    /// and must end well before a session does).
+    effect_limit: Duration,
+}
+
+/// The component's migrations, one file a version.
+const MIGRATIONS: &[database::Migration] = &[(1, include_str!("../migrations/0001_store.sql"))];
+
+impl SqliteStore {
+    /// The store in a database that is open already, its tables brought to this release's version. The
+    /// writes of one event may take `effect_limit`.
+    ///
+    /// # Errors
+    /// See [`Database::migrate`].
+    pub async fn on(database: Arc<Database>, env: &Env, effect_limit: Duration) -> Result<Self, Error> {
+        database.migrate("store", MIGRATIONS).await?;
+        Ok(Self { database, env: env.clone(), scopes: scope::Scopes::default(), effect_limit })
+    }
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    fn kind(&self) -> &'static str {
+        Sqlite::KIND
+    }
+
+    fn shared(&self) -> bool {
+        true
+    }
+
+    async fn register(&self, session: NewSession) -> Result<(), Error> {
+        session::register(self, session).await
+    }
+
+    async fn renew(&self, session: SessionId) -> Result<Renewed, Error> {
+        session::renew(self, session).await
+    }
+
+    async fn close_session(&self, session: SessionId) -> Result<(), Error> {
+        session::close(self, session).await
+    }
+
+    async fn claim(&self, request: ClaimRequest) -> Result<ClaimAnswer, Error> {
+        claim::claim(self, request).await
+    }
+
+    async fn release(&self, session: SessionId, claims: &[ClaimRef], clean: bool) -> Result<(), Error> {
+        claim::release(self, session, claims, clean).await
+    }
+
+    async fn admit(&self, batch: AdmitBatch) -> Result<Vec<Admission>, Error> {
+        admit::admit(self, &batch).await
+    }
+
+    async fn commit(&self, group: &CommitGroup) -> Result<Committed, Error> {
+        commit::commit(self, group).await
+    }
+
+    async fn resolve(&self, group: &CommitGroup) -> Result<Vec<Fate>, Error> {
+        commit::resolve(self, group).await
+    }
+
+    async fn dead_letters(&self, query: DeadQuery) -> Result<Vec<Parked>, Error> {
+        parking::dead_letters(self, &query).await
+    }
+
+    async fn request_release(&self, id: ParkedId) -> Result<ReleaseAnswer, Error> {
+        parking::request_release(self, &id).await
+    }
+
+    async fn sweep(&self, subscription: &str, keep: Duration) -> Result<u64, Error> {
+        sweep::sweep(self, subscription, keep).await
+    }
+}

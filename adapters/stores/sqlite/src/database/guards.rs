@@ -65,8 +65,8 @@ impl Guards {
         self.0.ended.load(Ordering::SeqCst)
     }
 
-    /// Ends the statement that runs, if it runs for long; until the flag is taken back.
-    pub(super) fn interrupt(&self, interrupted: bool) {
-        self.0.interrupted.store(interrupted, Ordering::SeqCst);
+    /// Ends the statement that runs, if it runs for long, until the next transaction begins.
+    pub(super) fn interrupt(&self) {
+        self.0.interrupted.store(true, Ordering::SeqCst);
     }
 }

@@ -50,6 +50,7 @@ pub struct Writer<'a> {
     connection: Option<SqliteConnection>,
     guards: Guards,
     appended: bool,
+    given_back: bool,
 }
 
 /// How a commit failed.
@@ -93,7 +94,7 @@ impl<'a> Writer<'a> {
                 }
             }
         }
-        Ok(Self { database, turn, connection: Some(connection), guards, appended: false })
+        Ok(Self { database, turn, connection: Some(connection), guards, appended: false, given_back: false })
     }
 
     /// This transaction appends something that others in this process wait for: its commit wakes
@@ -147,19 +148,12 @@ impl<'a> Writer<'a> {
         self.connection.take()
     }
 
-    /// Takes a lent connection back; `None`: the borrower lost it, and this transaction is broken.
+    /// Takes a lent connection back. While it is not, and for ever where the borrower lost it, this
+    /// transaction is broken.
     pub(crate) fn regain(&mut self, connection: Option<SqliteConnection>) {
-        self.connection = connection;
-    }
-
-    /// Ends a statement that still runs after its caller gave up on it, then waits until it has ended.
-    pub(crate) async fn interrupt(&mut self) {
-        self.guards.interrupt(true);
-        if let Some(connection) = &mut self.connection {
-            // Whatever it says, it answers only after what was sent before it.
-            drop(sqlx::Connection::ping(connection).await);
+        if connection.is_some() {
+            self.connection = connection;
         }
-        self.guards.interrupt(false);
     }
 
     /// True when the transaction is not as we began it: ended by a handler or by SQLite, nested by a
@@ -185,6 +179,7 @@ impl<'a> Writer<'a> {
     }
 
     fn give_back(&mut self, connection: SqliteConnection) {
+        self.given_back = true;
         *self.turn = Some(Guarded { connection, guards: self.guards.clone() });
     }
 }
@@ -195,9 +190,10 @@ fn depth(connection: &SqliteConnection) -> usize {
 
 impl Drop for Writer<'_> {
     fn drop(&mut self) {
-        if self.connection.is_some() {
-            // The connection closes behind what it is still doing; let that be short.
-            self.guards.interrupt(true);
+        // Nobody needs this connection any more, be it here or lost by a borrower: it closes behind what it
+        // is still doing, and that shall be short. A connection that was given back is another's to use.
+        if !self.given_back {
+            self.guards.interrupt();
         }
     }
 }

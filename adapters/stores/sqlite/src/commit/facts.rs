@@ -1,0 +1,230 @@
+//! What a commit must know before it writes: whose the claims are, and which events are new.
+//!
+//! The transaction has the one write lock from its first statement, so that what is read here stays
+//! true until it ends: a look is as good as the insert or delete that it foretells.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use keylane::store::{Admission, CommitEvent, CommitGroup, Death, Parked, Reason, SessionId, Verdict};
+use keylane::watermark::{WINDOW_MAX, Watermark};
+use keylane::{Error, ErrorKind};
+use sqlx::{Row, SqliteConnection};
+
+use crate::SqliteStore;
+use crate::error::failed;
+use crate::ledger::{self, Generations, json};
+use crate::look::{Sought, look};
+use crate::scope::{signed, unsigned};
+use crate::session::key;
+use crate::{parking, scope};
+
+/// A claim of the group as the store sees it.
+pub(crate) struct ClaimFacts {
+    /// `None`: never claimed by anyone.
+    pub(crate) scope: Option<i64>,
+    /// C1: this session holds it, in this epoch.
+    pub(crate) held: bool,
+    /// Where the position is the ledger: what it says.
+    finished: Option<Watermark>,
+}
+
+/// What is known of claims and events.
+pub(crate) struct Facts {
+    pub(crate) claims: Vec<ClaimFacts>,
+    /// The ledger of each scope.
+    pub(crate) ledgers: BTreeMap<i64, Generations>,
+    /// Of the events asked for, by their number in the group.
+    standing: BTreeMap<usize, Admission>,
+    /// The parked rows that events run, by the event's number.
+    pub(crate) unparked: BTreeMap<usize, i64>,
+}
+
+impl Facts {
+    /// Reads all that concerns the events of `numbers`.
+    pub(crate) async fn read(
+        store: &SqliteStore,
+        connection: &mut SqliteConnection,
+        group: &CommitGroup,
+        numbers: Range<usize>,
+        parked: bool,
+    ) -> Result<Self, Error> {
+        let events: Vec<(usize, &CommitEvent)> =
+            group.events().enumerate().skip(numbers.start).take(numbers.len()).collect();
+        let by_position = events.iter().any(|(_, event)| is_by_position(event));
+        let mut facts = Self {
+            claims: claims(store, connection, group, by_position).await?,
+            ledgers: BTreeMap::new(),
+            standing: BTreeMap::new(),
+            unparked: BTreeMap::new(),
+        };
+        facts.read_ledgers(connection, group).await?;
+        facts.look_up(connection, &events, parked).await?;
+        for (number, event) in events {
+            facts.look_at_places(store, connection, group, number, event, parked).await?;
+        }
+        Ok(facts)
+    }
+
+    /// What is known of an event. One that runs from the parking table is new as long as its row is
+    /// there: the row is the arbiter, not ledger or position (rule P2).
+    pub(crate) fn standing(&self, number: usize, event: &CommitEvent) -> Admission {
+        if event.unpark.is_some() {
+            return if self.unparked.contains_key(&number) { Admission::Fresh } else { Admission::Finished };
+        }
+        let finished = &self.claims[event.claim].finished;
+        if is_by_position(event) && finished.as_ref().is_some_and(|mark| mark.is_finished(event.offset)) {
+            return Admission::Finished;
+        }
+        self.standing.get(&number).copied().unwrap_or(Admission::Fresh)
+    }
+
+    async fn read_ledgers(
+        &mut self,
+        connection: &mut SqliteConnection,
+        group: &CommitGroup,
+    ) -> Result<(), Error> {
+        for (claim, facts) in group.claims.iter().zip(&self.claims) {
+            let Some(scope) = facts.scope.filter(|scope| !self.ledgers.contains_key(scope)) else { continue };
+            if let Some(found) = ledger::generations(connection, &claim.claim.scope.subscription).await? {
+                self.ledgers.insert(scope, found);
+            }
+        }
+        Ok(())
+    }
+
+    /// By id, in bulk, one statement a scope.
+    async fn look_up(
+        &mut self,
+        connection: &mut SqliteConnection,
+        events: &[(usize, &CommitEvent)],
+        parked: bool,
+    ) -> Result<(), Error> {
+        for (scope, generations) in &self.ledgers {
+            let of_scope = || {
+                events.iter().filter(|(_, event)| {
+                    event.unpark.is_none() && self.claims[event.claim].scope == Some(*scope)
+                })
+            };
+            let (mut numbers, mut sought) = (Vec::new(), Vec::new());
+            for (number, event) in of_scope() {
+                if let Some(payload) = event.ledger {
+                    numbers.push((*number, is_conflict(event)));
+                    sought.push(Sought { id: &event.id, payload });
+                }
+            }
+            let known = look(connection, *scope, &generations.all, parked, &sought).await?;
+            for ((number, conflict), known) in numbers.into_iter().zip(known) {
+                let standing = if conflict { known.admission_of_conflict() } else { known.admission() };
+                if standing != Admission::Fresh {
+                    self.standing.insert(number, standing);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// By place, one by one: parking and running what was parked are rare.
+    async fn look_at_places(
+        &mut self,
+        store: &SqliteStore,
+        connection: &mut SqliteConnection,
+        group: &CommitGroup,
+        number: usize,
+        event: &CommitEvent,
+        parked: bool,
+    ) -> Result<(), Error> {
+        if !parked {
+            return Ok(());
+        }
+        if let Some(id) = &event.unpark {
+            if let Some(place) = parking::find(store, connection, id).await? {
+                self.unparked.insert(number, place);
+            }
+        } else if let Verdict::Park(letter) = &event.verdict {
+            let at = self.standing(number, event);
+            if at == Admission::Fresh && is_parked_there(store, connection, group, event, letter).await? {
+                self.standing.insert(number, Admission::Parked);
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn is_parked_there(
+    store: &SqliteStore,
+    connection: &mut SqliteConnection,
+    group: &CommitGroup,
+    event: &CommitEvent,
+    letter: &Parked,
+) -> Result<bool, Error> {
+    debug_assert_eq!(group.claims[event.claim].claim.scope, letter.scope, "parked where it was read");
+    Ok(parking::find(store, connection, &letter.parked_id()).await?.is_some())
+}
+
+/// Without a ledger row the position is the ledger.
+pub(crate) fn is_by_position(event: &CommitEvent) -> bool {
+    event.ledger.is_none() && event.unpark.is_none()
+}
+
+/// On its way to the dead letters because its id is taken (rule L4).
+pub(crate) fn is_conflict(event: &CommitEvent) -> bool {
+    matches!(&event.verdict, Verdict::Park(letter) if letter.reason == Reason::Dead(Death::Conflict))
+}
+
+/// C1, S2: which of the group's claims the session holds.
+async fn claims(
+    store: &SqliteStore,
+    connection: &mut SqliteConnection,
+    group: &CommitGroup,
+    by_position: bool,
+) -> Result<Vec<ClaimFacts>, Error> {
+    let mut claims = Vec::with_capacity(group.claims.len());
+    let mut asked = Vec::with_capacity(group.claims.len());
+    for claim in &group.claims {
+        let scope = store.scopes.number(connection, &claim.claim.scope).await?;
+        asked.push((scope, claim.claim.partition, scope::signed(claim.claim.epoch)));
+        claims.push(ClaimFacts { scope, held: false, finished: None });
+    }
+    for (at, base, sparse) in held(connection, group.session, &asked, by_position).await? {
+        let Some(claim) = claims.get_mut(at) else { continue };
+        claim.held = true;
+        claim.finished = base.map(|base| watermark(base, sparse.unwrap_or_default())).transpose()?;
+    }
+    Ok(claims)
+}
+
+type Held = (usize, Option<u64>, Option<Vec<u8>>);
+
+async fn held(
+    connection: &mut SqliteConnection,
+    session: SessionId,
+    asked: &[(Option<i64>, u32, i64)],
+    by_position: bool,
+) -> Result<Vec<Held>, Error> {
+    let rows = sqlx::query(
+        "SELECT e.key AS at, c.base, CASE WHEN ?3 THEN c.sparse END AS sparse
+         FROM json_each(?1) e CROSS JOIN keylane_claims c
+            ON c.scope = e.value ->> 0 AND c.partition = e.value ->> 1
+         WHERE c.epoch = e.value ->> 2 AND c.owner = ?2",
+    )
+    .bind(json(asked)?)
+    .bind(key(session))
+    .bind(by_position)
+    .fetch_all(connection)
+    .await
+    .map_err(|error| failed("could not check claims", error))?;
+    let held = rows.iter().map(|row| {
+        let at = usize::try_from(row.get::<i64, _>("at")).unwrap_or(usize::MAX);
+        let base = row.get::<Option<i64>, _>("base").filter(|_| by_position);
+        (at, base.map(unsigned), row.get("sparse"))
+    });
+    Ok(held.collect())
+}
+
+fn watermark(base: u64, sparse: Vec<u8>) -> Result<Watermark, Error> {
+    Watermark::restore(base, &sparse, WINDOW_MAX).map_err(|error| {
+        let what = format!("a stored position above offset {} can't be read", signed(base));
+        Error::new(ErrorKind::Corrupt, what).with_source(error)
+    })
+}

@@ -1,0 +1,115 @@
+//! Who may be written: decided from facts alone, unit by unit, in order.
+
+use keylane::env::{Env, Map, Set};
+use keylane::event::PayloadHash;
+use keylane::store::{Admission, CommitEvent, Fate, Verdict};
+
+use super::Course;
+use super::facts::{Facts, is_conflict};
+
+/// What one transaction decided so far.
+pub(crate) struct Judge<'g> {
+    course: &'g Course<'g>,
+    facts: &'g Facts,
+    /// Keys of which an earlier event did not commit. With claims, a key is a key of its partition (S8).
+    blocked: Set<(usize, &'g [u8])>,
+    /// Ids that this transaction finishes or parks.
+    taken: Map<(Option<i64>, &'g str), PayloadHash>,
+}
+
+impl<'g> Judge<'g> {
+    /// A judge for the units from `first` on; what became of those before is in the course.
+    pub(crate) fn new(env: &Env, course: &'g Course<'g>, facts: &'g Facts, first: usize) -> Self {
+        let mut judge = Self { course, facts, blocked: env.set(), taken: env.map() };
+        let before = course.group.units.get(first).map_or(0, |_| course.events_of(first).start);
+        for (event, fate) in course.group.events().zip(&course.fates).take(before) {
+            judge.note(event, fate);
+        }
+        judge
+    }
+
+    /// Decides a unit: its events' fates if all goes well. It is to be written when all are `Committed`.
+    pub(crate) fn rule(&mut self, unit: usize) -> Vec<Fate> {
+        let events = &self.course.group.units[unit].events;
+        let mut fates: Vec<Fate> =
+            self.course.events_of(unit).zip(events).map(|(number, event)| self.fate(number, event)).collect();
+        if !fates.iter().all(Fate::is_committed) {
+            // Its events stand and fall together; those that could have gone must be run again.
+            for fate in fates.iter_mut().filter(|fate| fate.is_committed()) {
+                *fate = Fate::Behind;
+            }
+        }
+        for (event, fate) in events.iter().zip(&fates) {
+            self.note(event, fate);
+        }
+        fates
+    }
+
+    /// A unit that was ruled to be written was not.
+    pub(crate) fn failed(&mut self, unit: usize) {
+        for event in &self.course.group.units[unit].events {
+            self.blocked.insert((event.claim, &event.key[..]));
+            if takes(event).is_some() {
+                self.taken.remove(&self.name(event));
+            }
+        }
+    }
+
+    fn fate(&self, number: usize, event: &CommitEvent) -> Fate {
+        // C1: left out, not failed.
+        if !self.facts.claims[event.claim].held {
+            return Fate::Excluded;
+        }
+        // C2: only what is new goes on.
+        match self.facts.standing(number, event) {
+            Admission::Finished | Admission::Parked => return Fate::Duplicate,
+            Admission::Conflict => return Fate::Conflict,
+            Admission::Fresh => {}
+        }
+        if let Some(fate) = self.twice(event) {
+            return fate;
+        }
+        if self.blocked.contains(&(event.claim, &event.key[..])) { Fate::Behind } else { Fate::Committed }
+    }
+
+    /// The same id for the second time in one transaction.
+    fn twice(&self, event: &CommitEvent) -> Option<Fate> {
+        let payload = event.ledger.filter(|_| event.unpark.is_none())?;
+        let first = self.taken.get(&(self.facts.claims[event.claim].scope, event.id.as_str()))?;
+        match *first == payload {
+            true => Some(Fate::Duplicate),
+            false if is_conflict(event) => None,
+            false => Some(Fate::Conflict),
+        }
+    }
+
+    /// C3: what did not commit holds its key's later events back. A duplicate is finished, and holds none.
+    fn note(&mut self, event: &'g CommitEvent, fate: &Fate) {
+        match fate {
+            Fate::Committed => {
+                if let Some(payload) = takes(event) {
+                    self.taken.entry(self.name(event)).or_insert(payload);
+                }
+            }
+            Fate::Duplicate => {}
+            Fate::Conflict | Fate::Excluded | Fate::Failed(_) | Fate::Behind => {
+                self.blocked.insert((event.claim, &event.key[..]));
+            }
+        }
+    }
+
+    fn name(&self, event: &'g CommitEvent) -> (Option<i64>, &'g str) {
+        (self.facts.claims[event.claim].scope, event.id.as_str())
+    }
+}
+
+/// The payload under which an event takes its id: by finishing or by being parked. A try takes nothing,
+/// and a conflict leaves its id to the event that has it.
+fn takes(event: &CommitEvent) -> Option<PayloadHash> {
+    match event.verdict {
+        Verdict::Finish | Verdict::Park(_) => {
+            event.ledger.filter(|_| event.unpark.is_none() && !is_conflict(event))
+        }
+        Verdict::Tried(_) | Verdict::Started(_) => None,
+    }
+}

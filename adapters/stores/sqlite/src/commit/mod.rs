@@ -1,0 +1,140 @@
+//! Group commit: one transaction for many events, and what is done when it can't be one.
+//!
+//! The common way is a single pass without savepoints ([`pass`]): fence, look, rows in bulk, effects,
+//! positions, commit. Where an effect fails, the transaction is rolled back and replayed with a
+//! savepoint a unit, so that only the guilty unit fails (rule C3). Where the commit itself fails, the
+//! group is halved until the culprit is alone (rule C4). SQLite locks the file and not rows, so no
+//! order of keys is needed against deadlock (rule C7).
+
+mod effects;
+mod facts;
+mod judge;
+mod pass;
+mod resolve;
+mod rows;
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use keylane::store::{ClaimRef, CommitGroup, Committed, Fate};
+use keylane::{Error, ErrorKind, Failure};
+
+pub(crate) use resolve::resolve;
+
+use crate::SqliteStore;
+use crate::database::CommitError;
+use pass::{Mode, Ran};
+
+pub(crate) async fn commit(store: &SqliteStore, group: &CommitGroup) -> Result<Committed, Error> {
+    let mut course = Course::new(group);
+    let mut wanted = Vec::new();
+    let mut todo = vec![0..group.units.len()];
+    while let Some(units) = todo.pop() {
+        match transact(store, &course, units.clone()).await {
+            Ok(Answer::Committed { fates, wanted: reported }) => {
+                course.adopt(&units, fates);
+                wanted = reported;
+            }
+            Ok(Answer::Refused(failure)) => match units.len() {
+                0 => return Err(refused_without_events(&failure)),
+                1 => course.fail(units.start, &failure),
+                // C4: the left half first, because later events of a key follow from earlier ones.
+                half => {
+                    let middle = units.start + half / 2;
+                    todo.push(middle..units.end);
+                    todo.push(units.start..middle);
+                }
+            },
+            Err(error) if course.begun => return Err(half_done(error)),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(Committed { fates: course.fates, wanted })
+}
+
+/// What became of the group so far.
+pub(crate) struct Course<'g> {
+    pub(crate) group: &'g CommitGroup,
+    /// The number of each unit's first event.
+    starts: Vec<usize>,
+    /// `Behind` until something is known.
+    pub(crate) fates: Vec<Fate>,
+    /// Part of the group is durable.
+    begun: bool,
+}
+
+impl<'g> Course<'g> {
+    fn new(group: &'g CommitGroup) -> Self {
+        let mut starts = Vec::with_capacity(group.units.len());
+        let mut events = 0;
+        for unit in &group.units {
+            starts.push(events);
+            events += unit.events.len();
+        }
+        Self { group, starts, fates: vec![Fate::Behind; events], begun: false }
+    }
+
+    /// The numbers of a unit's events.
+    pub(crate) fn events_of(&self, unit: usize) -> Range<usize> {
+        let start = self.starts[unit];
+        start..start + self.group.units[unit].events.len()
+    }
+
+    fn adopt(&mut self, units: &Range<usize>, fates: Vec<Fate>) {
+        self.begun |= !units.is_empty();
+        self.fates = fates;
+    }
+
+    fn fail(&mut self, unit: usize, failure: &Failure) {
+        for event in self.events_of(unit) {
+            self.fates[event] = Fate::Failed(failure.clone());
+        }
+    }
+}
+
+/// The answer to one transaction.
+enum Answer {
+    Committed {
+        fates: Vec<Fate>,
+        wanted: Vec<ClaimRef>,
+    },
+    /// The commit itself failed by a constraint; nothing was written.
+    Refused(Failure),
+}
+
+/// Commits some of the group's units, with as many tries as there are units that must be left out.
+async fn transact(store: &SqliteStore, course: &Course<'_>, units: Range<usize>) -> Result<Answer, Error> {
+    let mut failed = BTreeMap::new();
+    let mut mode = Mode::Together;
+    loop {
+        let mut writer = store.database.write().await?;
+        let ran = pass::run(store, &mut writer, course, units.clone(), mode, &failed).await;
+        match ran {
+            Ok(Ran::Through { fates, wanted }) => match writer.commit().await {
+                Ok(()) => return Ok(Answer::Committed { fates, wanted }),
+                Err(CommitError::Constraint(error)) => return Ok(Answer::Refused(error.into())),
+                Err(CommitError::Store(error)) => return Err(error),
+            },
+            Ok(Ran::Failed) => writer.rollback().await,
+            Ok(Ran::Broken(unit, failure)) => {
+                writer.rollback().await;
+                failed.insert(unit, failure);
+            }
+            Err(error) => {
+                writer.rollback().await;
+                return Err(error);
+            }
+        }
+        mode = Mode::Savepoints;
+    }
+}
+
+/// Some of the group is durable, so that it must not be committed again as it is.
+fn half_done(error: Error) -> Error {
+    Error::new(ErrorKind::Unknown, "a commit was halved, and only its first part is written")
+        .with_source(error)
+}
+
+fn refused_without_events(failure: &Failure) -> Error {
+    Error::new(ErrorKind::Store, format!("positions alone can't be committed: {failure}"))
+}

@@ -1,0 +1,177 @@
+//! One transaction, from the fence to the positions; its caller commits it.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use keylane::store::{ClaimRef, CommitEvent, Fate};
+use keylane::{Error, Failure};
+
+use super::Course;
+use super::effects::{self, Trouble};
+use super::facts::Facts;
+use super::judge::Judge;
+use super::rows;
+use crate::database::Writer;
+use crate::error::failed;
+use crate::{SqliteStore, session};
+
+/// How a pass writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// All rows in bulk, then all effects: any failure ends the pass.
+    Together,
+    /// Unit by unit, each behind a savepoint.
+    Savepoints,
+}
+
+/// How a pass ended.
+pub(super) enum Ran {
+    /// All that may be written is written.
+    Through { fates: Vec<Fate>, wanted: Vec<ClaimRef> },
+    /// An effect failed: to be replayed with savepoints.
+    Failed,
+    /// This unit's effects ended the transaction: to be replayed without it.
+    Broken(usize, Failure),
+}
+
+pub(super) async fn run(
+    store: &SqliteStore,
+    writer: &mut Writer<'_>,
+    course: &Course<'_>,
+    units: Range<usize>,
+    mode: Mode,
+    failed: &BTreeMap<usize, Failure>,
+) -> Result<Ran, Error> {
+    let group = course.group;
+    let fence = session::fence(writer, group.session).await?;
+    let numbers = match (units.clone().next(), units.clone().last()) {
+        (Some(first), Some(last)) => course.events_of(first).start..course.events_of(last).end,
+        _ => 0..0,
+    };
+    let facts = Facts::read(store, writer, group, numbers, fence.parked).await?;
+    let mut pass = Pass {
+        judge: Judge::new(&store.env, course, &facts, units.start),
+        fates: course.fates.clone(),
+        attempts: fence.attempts,
+        store,
+        course,
+        facts: &facts,
+    };
+    let ended = match mode {
+        Mode::Together => pass.together(writer, units, failed).await?,
+        Mode::Savepoints => pass.one_by_one(writer, units, failed).await?,
+    };
+    if let Some(ended) = ended {
+        return Ok(ended);
+    }
+    let fates = pass.fates;
+    let positions = group.positions(&fates, |claim| facts.claims[claim].held);
+    rows::positions(store, writer, group.session, &positions).await?;
+    let wanted = if fence.wanted { session::wanted(writer, group.session).await? } else { Vec::new() };
+    Ok(Ran::Through { fates, wanted })
+}
+
+struct Pass<'a> {
+    store: &'a SqliteStore,
+    course: &'a Course<'a>,
+    facts: &'a Facts,
+    judge: Judge<'a>,
+    fates: Vec<Fate>,
+    attempts: bool,
+}
+
+impl Pass<'_> {
+    async fn together(
+        &mut self,
+        writer: &mut Writer<'_>,
+        units: Range<usize>,
+        failed: &BTreeMap<usize, Failure>,
+    ) -> Result<Option<Ran>, Error> {
+        let (mut numbers, mut with_effects) = (Vec::new(), Vec::new());
+        for unit in units {
+            if self.rule(unit, failed) {
+                numbers.extend(self.course.events_of(unit));
+                if !self.course.group.units[unit].effects.is_empty() {
+                    with_effects.push(unit);
+                }
+            }
+        }
+        self.write(writer, &numbers).await?;
+        for unit in with_effects {
+            match effects::run(self.store, writer, &self.course.group.units[unit]).await {
+                Ok(()) => {}
+                Err(Trouble::Failed(_)) => return Ok(Some(Ran::Failed)),
+                Err(Trouble::Broken(failure)) => return Ok(Some(Ran::Broken(unit, failure))),
+            }
+        }
+        Ok(None)
+    }
+
+    async fn one_by_one(
+        &mut self,
+        writer: &mut Writer<'_>,
+        units: Range<usize>,
+        failed: &BTreeMap<usize, Failure>,
+    ) -> Result<Option<Ran>, Error> {
+        for unit in units {
+            if !self.rule(unit, failed) {
+                continue;
+            }
+            let numbers: Vec<usize> = self.course.events_of(unit).collect();
+            statement(writer, "SAVEPOINT keylane_unit").await?;
+            self.write(writer, &numbers).await?;
+            match effects::run(self.store, writer, &self.course.group.units[unit]).await {
+                Ok(()) => {}
+                Err(Trouble::Failed(failure)) => {
+                    // C3: its ledger row, attempts and parked rows go with it.
+                    statement(writer, "ROLLBACK TO keylane_unit").await?;
+                    self.judge.failed(unit);
+                    self.fail(unit, &failure);
+                }
+                Err(Trouble::Broken(failure)) => return Ok(Some(Ran::Broken(unit, failure))),
+            }
+            statement(writer, "RELEASE keylane_unit").await?;
+        }
+        Ok(None)
+    }
+
+    /// Decides a unit; true when it is to be written.
+    fn rule(&mut self, unit: usize, failed: &BTreeMap<usize, Failure>) -> bool {
+        let events = self.course.events_of(unit);
+        let fates = self.judge.rule(unit);
+        let writes = fates.iter().all(Fate::is_committed);
+        self.fates[events].clone_from_slice(&fates);
+        match failed.get(&unit).filter(|_| writes) {
+            Some(failure) => {
+                self.judge.failed(unit);
+                self.fail(unit, failure);
+                false
+            }
+            None => writes,
+        }
+    }
+
+    fn fail(&mut self, unit: usize, failure: &Failure) {
+        for event in self.course.events_of(unit) {
+            self.fates[event] = Fate::Failed(failure.clone());
+        }
+    }
+
+    /// `numbers` grow.
+    async fn write(&self, writer: &mut Writer<'_>, numbers: &[usize]) -> Result<(), Error> {
+        let mut wanted = numbers.iter().copied().peekable();
+        let events: Vec<(usize, &CommitEvent)> = self
+            .course
+            .group
+            .events()
+            .enumerate()
+            .filter(|(number, _)| wanted.next_if_eq(number).is_some())
+            .collect();
+        rows::write(writer, self.course.group, self.facts, &events, self.attempts).await
+    }
+}
+
+async fn statement(writer: &mut Writer<'_>, sql: &'static str) -> Result<(), Error> {
+    let done = sqlx::query(sql).execute(&mut **writer).await;
+    done.map(drop).map_err(|error| failed("could not set or leave a savepoint", error))
+}

@@ -1,0 +1,72 @@
+//! After an unknown answer: what of a group is durable.
+
+use keylane::Error;
+use keylane::store::{Admission, AttemptRow, CommitEvent, CommitGroup, Fate, Verdict};
+use sqlx::SqliteConnection;
+
+use super::facts::Facts;
+use crate::database::Writer;
+use crate::{SqliteStore, claim, parking, session};
+
+/// U1: the write lock is taken first. It waits out the lost transaction, which may still be running,
+/// here or in another process; only then is anything read.
+pub(crate) async fn resolve(store: &SqliteStore, group: &CommitGroup) -> Result<Vec<Fate>, Error> {
+    let mut writer = store.database.write().await?;
+    let fates = read(store, &mut writer, group).await;
+    writer.rollback().await;
+    fates
+}
+
+async fn read(store: &SqliteStore, writer: &mut Writer<'_>, group: &CommitGroup) -> Result<Vec<Fate>, Error> {
+    session::check(writer, group.session).await?;
+    let facts = Facts::read(store, writer, group, 0..group.events().count(), true).await?;
+    let mut fates = Vec::new();
+    for (number, event) in group.events().enumerate() {
+        fates.push(fate(writer, group, &facts, number, event).await?);
+    }
+    Ok(fates)
+}
+
+async fn fate(
+    connection: &mut SqliteConnection,
+    group: &CommitGroup,
+    facts: &Facts,
+    number: usize,
+    event: &CommitEvent,
+) -> Result<Fate, Error> {
+    let durable = match &event.verdict {
+        Verdict::Tried(row) | Verdict::Started(row) => is_kept(connection, group, facts, event, row).await?,
+        // Its row is gone, and this run took it.
+        Verdict::Finish if event.unpark.is_some() => !facts.unparked.contains_key(&number),
+        Verdict::Park(parked) if event.unpark.is_some() => match facts.unparked.get(&number) {
+            Some(place) => parking::load(connection, *place).await?.as_ref() == Some(&**parked),
+            None => false,
+        },
+        Verdict::Finish | Verdict::Park(_) => {
+            matches!(facts.standing(number, event), Admission::Finished | Admission::Parked)
+        }
+    };
+    if durable {
+        return Ok(Fate::Committed);
+    }
+    Ok(match facts.standing(number, event) {
+        Admission::Finished | Admission::Parked => Fate::Duplicate,
+        Admission::Conflict => Fate::Conflict,
+        Admission::Fresh if facts.claims[event.claim].held => Fate::Behind,
+        // Not durable, and never to be.
+        Admission::Fresh => Fate::Excluded,
+    })
+}
+
+async fn is_kept(
+    connection: &mut SqliteConnection,
+    group: &CommitGroup,
+    facts: &Facts,
+    event: &CommitEvent,
+    row: &AttemptRow,
+) -> Result<bool, Error> {
+    let Some(scope) = facts.claims[event.claim].scope else { return Ok(false) };
+    let partition = group.claims[event.claim].claim.partition;
+    let kept = claim::attempts(connection, scope, partition).await?;
+    Ok(kept.iter().any(|kept| kept == row))
+}
