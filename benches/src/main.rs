@@ -9,10 +9,12 @@ mod kafka_noop;
 mod keys;
 mod lanes;
 mod measure;
-#[cfg(feature = "kafka")]
 mod meter;
+mod orders;
 mod report;
 mod rounds;
+mod source;
+mod sqlite;
 
 use std::process::ExitCode;
 
@@ -48,6 +50,10 @@ enum Bench {
     Lanes,
     /// A whole runtime on Kafka that does nothing, against a plain consumer's loop.
     KafkaNoop,
+    /// The full cycle with ledger and one row an event, in batches, against plain batched inserts.
+    SqliteFull,
+    /// The same event by event through `commit_with`, against a transaction an event.
+    SqliteCommitWith,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -86,6 +92,8 @@ fn main() -> ExitCode {
     let ran = match arguments.bench {
         Bench::Lanes => lanes::run(&plan),
         Bench::KafkaNoop => run_kafka_noop(&plan),
+        Bench::SqliteFull => sqlite::full(&plan),
+        Bench::SqliteCommitWith => sqlite::commit_with(&plan),
     };
     match ran {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,4 +1,4 @@
-//! Counts what handlers finish, and times it from the first event to the last.
+//! Counts the events that are over, and times them from the first event to the last.
 //!
 //! One for the process, so that a handler needs nothing of its own to reach it: what is measured is the
 //! runtime. One run at a time.
@@ -16,10 +16,10 @@ use crate::measure::{Cost, Stretch};
 pub(crate) static METER: Meter = Meter::new();
 
 pub(crate) struct Meter {
-    handled: AtomicU64,
+    over: AtomicU64,
     expected: AtomicU64,
     run: Mutex<Run>,
-    over: Notify,
+    ended: Notify,
 }
 
 struct Run {
@@ -30,10 +30,10 @@ struct Run {
 impl Meter {
     const fn new() -> Self {
         Self {
-            handled: AtomicU64::new(0),
+            over: AtomicU64::new(0),
             expected: AtomicU64::new(0),
             run: Mutex::new(Run { began: None, cost: None }),
-            over: Notify::const_new(),
+            ended: Notify::const_new(),
         }
     }
 
@@ -41,49 +41,53 @@ impl Meter {
     pub(crate) fn expect(&self, expected: u64) {
         *self.run() = Run { began: None, cost: None };
         self.expected.store(expected, Ordering::Release);
-        self.handled.store(0, Ordering::Release);
+        self.over.store(0, Ordering::Release);
     }
 
-    /// One event is handled.
+    /// The first event is there.
+    pub(crate) fn begin(&self) {
+        self.run().began.get_or_insert_with(Stretch::begin);
+    }
+
+    /// One event is over.
     pub(crate) fn note(&self) {
         self.note_all(1);
     }
 
-    /// So many events are handled.
+    /// So many events are over.
     pub(crate) fn note_all(&self, n: u64) {
-        let before = self.handled.fetch_add(n, Ordering::AcqRel);
+        let before = self.over.fetch_add(n, Ordering::AcqRel);
         if before == 0 {
-            self.run().began = Some(Stretch::begin());
+            self.begin();
         }
         let expected = self.expected.load(Ordering::Relaxed);
         if before < expected && before + n >= expected {
             let mut run = self.run();
             run.cost = run.began.map(|began| began.end());
             drop(run);
-            self.over.notify_one();
+            self.ended.notify_one();
         }
     }
 
-    /// How many events were handled so far.
-    pub(crate) fn handled(&self) -> u64 {
-        self.handled.load(Ordering::Acquire)
+    /// How many events are over so far.
+    pub(crate) fn over(&self) -> u64 {
+        self.over.load(Ordering::Acquire)
     }
 
-    /// Waits for the end of the run. An error when nothing was handled for `silence`.
+    /// Waits for the end of the run. An error when no event ended for `silence`.
     pub(crate) async fn cost(&self, silence: Duration) -> Result<Cost, Broken> {
-        let mut seen = self.handled();
+        let mut seen = self.over();
         loop {
             if let Some(cost) = self.run().cost {
                 return Ok(cost);
             }
-            if tokio::time::timeout(silence, self.over.notified()).await.is_err() {
-                let now = self.handled();
+            if tokio::time::timeout(silence, self.ended.notified()).await.is_err() {
+                let now = self.over();
                 if now == seen {
                     let expected = self.expected.load(Ordering::Relaxed);
-                    return Err(format!(
-                        "{now} of {expected} events were handled, and then none for {silence:?}"
-                    )
-                    .into());
+                    return Err(
+                        format!("{now} of {expected} events ended, and then none for {silence:?}").into()
+                    );
                 }
                 seen = now;
             }
