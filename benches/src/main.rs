@@ -6,9 +6,11 @@
 
 #[cfg(feature = "kafka")]
 mod kafka_noop;
+mod key_bound;
 mod keys;
 mod lanes;
 mod measure;
+mod memory;
 mod meter;
 mod orders;
 mod report;
@@ -16,6 +18,7 @@ mod rounds;
 mod source;
 mod sqlite;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
@@ -41,6 +44,12 @@ struct Arguments {
     /// Only the arms whose name contains this, beside the one they are compared with.
     #[arg(long)]
     arm: Option<String>,
+    /// What `memory` starts its workers with: the log to read.
+    #[arg(long, hide = true, requires_all = ["group", "events"])]
+    drain: Option<PathBuf>,
+    /// The group that a worker of `memory` reads as.
+    #[arg(long, hide = true)]
+    group: Option<String>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -54,6 +63,10 @@ enum Bench {
     SqliteFull,
     /// The same event by event through `commit_with`, against a transaction an event.
     SqliteCommitWith,
+    /// Handlers that wait, against what their keys allow.
+    KeyBound,
+    /// Memory at a large backlog, against a tenth of it.
+    Memory,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -79,6 +92,19 @@ impl Plan {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    match measure_or_drain(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn measure_or_drain(arguments: Arguments) -> Result<(), Broken> {
+    if let (Some(path), Some(group), Some(events)) = (arguments.drain, arguments.group, arguments.events) {
+        return memory::work(&path, &group, events);
+    }
     let plan = Plan {
         spreads: match arguments.keys {
             Spreads::Uniform => vec![Spread::Uniform],
@@ -89,18 +115,13 @@ fn main() -> ExitCode {
         events: arguments.events,
         arm: arguments.arm,
     };
-    let ran = match arguments.bench {
+    match arguments.bench {
         Bench::Lanes => lanes::run(&plan),
         Bench::KafkaNoop => run_kafka_noop(&plan),
         Bench::SqliteFull => sqlite::full(&plan),
         Bench::SqliteCommitWith => sqlite::commit_with(&plan),
-    };
-    match ran {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{error}");
-            ExitCode::FAILURE
-        }
+        Bench::KeyBound => key_bound::run(&plan),
+        Bench::Memory => memory::run(&plan),
     }
 }
 

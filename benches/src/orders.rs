@@ -25,20 +25,23 @@ pub(crate) fn orders(spread: Spread, events: u64) -> Vec<Order> {
 
 /// The orders as records, by partition: those of one key in one partition.
 pub(crate) fn records(orders: &[Order]) -> Vec<Vec<Record>> {
-    let payload = Bytes::from(vec![b'x'; PAYLOAD]);
     let hasher = ahash::RandomState::with_seeds(1, 2, 3, 4);
     let mut partitions = vec![Vec::with_capacity(orders.len() / PARTITIONS); PARTITIONS];
     for order in orders {
-        let record = Record::new(payload.clone())
-            .with_key(order.key.clone())
-            .with_header("ce_specversion", "1.0")
-            .with_header("ce_source", "/orders")
-            .with_header("ce_type", "order.paid")
-            .with_header("ce_id", order.id.clone());
         let place = hasher.hash_one(&order.key) % PARTITIONS as u64;
-        partitions[usize::try_from(place).unwrap_or(0)].push(record);
+        partitions[usize::try_from(place).unwrap_or(0)].push(record(order));
     }
     partitions
+}
+
+/// An order as a CloudEvent.
+pub(crate) fn record(order: &Order) -> Record {
+    Record::new(Bytes::from_static(&[b'x'; PAYLOAD]))
+        .with_key(order.key.clone())
+        .with_header("ce_specversion", "1.0")
+        .with_header("ce_source", "/orders")
+        .with_header("ce_type", "order.paid")
+        .with_header("ce_id", order.id.clone())
 }
 
 /// A UUIDv7 as a producer of one thousand events a millisecond would make it.
