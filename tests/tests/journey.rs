@@ -9,9 +9,7 @@ use keylane::event::Record;
 use keylane::memory::Memory;
 use keylane::{Context, Effects, Env, Error, Failure, RawEvent, Routes, Runtime, State, Tx};
 use keylane_log::{Log, LogConfig};
-
-#[derive(Default)]
-struct Marker;
+use keylane_sqlite::Sqlite;
 
 struct Given(Arc<dyn Broker>);
 impl BrokerAdapter for Given {
@@ -52,9 +50,9 @@ async fn note(
 async fn log_to_memory() {
     let dir = std::env::temp_dir().join(format!("keylane-journey-{}", std::process::id()));
     std::fs::create_dir_all(&dir).unwrap();
-    let config = LogConfig { path: dir.join("log.db"), ..LogConfig::default() };
+    let config = LogConfig { path: dir.join("log.db").display().to_string(), ..LogConfig::default() };
     let env = Env::tokio();
-    let broker = Log::on(Marker).connect(config, &env).await.unwrap();
+    let broker = Log::on(Sqlite).connect(config, &env).await.unwrap();
     let publisher = broker.publisher().await.unwrap();
     let batch = (0..2000).map(|n| Outgoing {
         target: "orders".into(),

@@ -3,6 +3,7 @@
 //! One task per worker and store, so that a key has one commit in flight (rule C5) and each snapshot of
 //! a watermark is the newest when it is written.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -185,8 +186,7 @@ impl Committer {
         self.mark_finished(group, round, &fates);
         let mut fates = fates.into_iter();
         let subscriptions = lock(&self.subscriptions).clone();
-        let mut answers: std::collections::BTreeMap<(usize, usize), Vec<(usize, Vec<Fate>)>> =
-            Default::default();
+        let mut answers: BTreeMap<(usize, usize), Vec<Answer>> = BTreeMap::new();
         for (unit, from) in group.units.iter().zip(&round.from) {
             let own: Vec<Fate> = fates.by_ref().take(unit.events.len()).collect();
             if let Some(run) = from.run {
@@ -251,6 +251,9 @@ impl Committer {
         }
     }
 }
+
+/// A run's number, and the fates of its events.
+type Answer = (usize, Vec<Fate>);
 
 /// A group in the making.
 struct Round {

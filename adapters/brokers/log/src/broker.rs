@@ -9,7 +9,7 @@ use keylane::env::Timestamp;
 use keylane::{Env, Error, ErrorKind};
 use keylane_sqlite::Database;
 use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::append::{self, JOBS_MAX, Job};
 use crate::config::LogConfig;
@@ -18,7 +18,7 @@ use crate::error::{closed, unknown};
 use crate::group::{self, Seat};
 use crate::member::Member;
 use crate::page::{ends, offset_at};
-use crate::publisher::{Limits, LogPublisher};
+use crate::publisher::LogPublisher;
 use crate::replay::{self, Position, Replayed};
 use crate::shared::Shared;
 use crate::stream::{PARTITIONS_MAX, Stream, Streams};
@@ -44,7 +44,7 @@ pub(crate) fn capabilities() -> Capabilities {
 }
 
 /// A log in one database. Everything that it does in the background ends with [`close`](Broker::close),
-/// or with the environment.
+/// with who needs it, or with the environment.
 pub struct LogBroker {
     database: Arc<Database>,
     env: Env,
@@ -52,6 +52,8 @@ pub struct LogBroker {
     streams: Arc<Streams>,
     jobs: mpsc::Sender<Job>,
     closing: CancellationToken,
+    /// Dropping the log ends its sweeper. Its consumers and publishers live on, and with them what they need.
+    _sweeping: DropGuard,
 }
 
 impl LogBroker {
@@ -62,17 +64,19 @@ impl LogBroker {
     /// tables can't be brought up to date.
     pub async fn over(database: Arc<Database>, config: LogConfig, env: &Env) -> Result<Self, Error> {
         database.migrate("log", MIGRATIONS).await?;
-        let streams = Arc::new(Streams::new(database.clone(), env.clone(), config.partitions));
+        let streams = Arc::new(Streams::new(database.clone(), env.clone(), config.partitions()));
         for name in &config.streams {
             streams.make(name, None).await?;
         }
         let (jobs, queue) = mpsc::channel(JOBS_MAX);
         let closing = CancellationToken::new();
         env.spawn("log-append", append::run(database.clone(), env.clone(), queue, closing.clone()));
-        let log = Self { database, env: env.clone(), config, streams, jobs, closing };
+        let sweeping = closing.child_token();
+        let _sweeping = sweeping.clone().drop_guard();
+        let log = Self { database, env: env.clone(), config, streams, jobs, closing, _sweeping };
         let sweeper = log.sweeper();
         if sweeper.keep.bounded() {
-            env.spawn("log-sweep", sweeper.run(log.config.sweep_every, log.closing.clone()));
+            env.spawn("log-sweep", sweeper.run(log.config.sweep_every.duration(), sweeping));
         }
         Ok(log)
     }
@@ -195,7 +199,7 @@ impl Broker for LogBroker {
             group: group::open(&self.database, &stream, &spec.group).await?,
             name: spec.group.to_string(),
             member: self.env.uuid(),
-            expiry: self.config.member_expiry,
+            expiry: self.config.member_expiry.duration(),
             stream: stream.clone(),
         };
         let shared = Arc::new(Shared::new(stream.clone(), self.closing.child_token()));
@@ -204,7 +208,7 @@ impl Broker for LogBroker {
             env: self.env.clone(),
             seat,
             shared: shared.clone(),
-            handback_max: self.config.handback_max,
+            handback_max: self.config.handback_max.duration(),
         };
         self.env.spawn("log-member", member.run());
         Ok(Arc::new(LogConsumer {
@@ -214,7 +218,7 @@ impl Broker for LogBroker {
             reset: spec.reset,
             shared,
             prefetch_max: spec.prefetch_bytes_max,
-            poll_max: self.config.poll_max,
+            poll_max: self.config.poll_max.duration(),
         }))
     }
 
@@ -222,7 +226,7 @@ impl Broker for LogBroker {
         if self.closing.is_cancelled() {
             return Err(closed("the log"));
         }
-        let limits = Limits { record_max: self.config.record_max, create: self.config.create_streams };
+        let limits = self.config.limits();
         // Publishers begin their turns at different partitions.
         let turn = u32::try_from(self.env.random() >> 32).unwrap_or_default();
         Ok(Arc::new(LogPublisher::new(
@@ -236,13 +240,6 @@ impl Broker for LogBroker {
 
     /// What was published before is appended; consumers leave their groups, in the background.
     async fn close(&self) {
-        self.closing.cancel();
-    }
-}
-
-/// A log that is dropped ends what it runs in the background.
-impl Drop for LogBroker {
-    fn drop(&mut self) {
         self.closing.cancel();
     }
 }

@@ -13,7 +13,7 @@
 //! What is read is copied once, record by record, into a buffer that key, headers and payload share: a
 //! record that is held for long must not keep its whole chunk in memory.
 
-use bytes::{BufMut, Bytes};
+use bytes::{Buf, BufMut, Bytes};
 use keylane::Text;
 use keylane::event::{Headers, Record};
 
@@ -97,29 +97,30 @@ impl ChunkReader {
         }
     }
 
-    /// The next record; `None` at the end.
+    /// The next record; `None` at the end. What can't be read is not passed over: it fails again.
     pub(crate) fn next(&mut self) -> Result<Option<Record>, Malformed> {
-        self.body()?.map(decode).transpose()
+        let Some(end) = self.end()? else { return Ok(None) };
+        let record = decode(&self.rest[4..end])?;
+        self.rest.advance(end);
+        Ok(Some(record))
     }
 
     /// Passes over `count` records.
     pub(crate) fn skip(&mut self, count: u64) -> Result<(), Malformed> {
         for _ in 0..count {
-            self.body()?.ok_or(Malformed)?;
+            let end = self.end()?.ok_or(Malformed)?;
+            self.rest.advance(end);
         }
         Ok(())
     }
 
-    fn body(&mut self) -> Result<Option<Bytes>, Malformed> {
+    /// Where the next record ends.
+    fn end(&self) -> Result<Option<usize>, Malformed> {
         if self.rest.is_empty() {
             return Ok(None);
         }
-        let length = Reader(&self.rest).u32()?;
-        let end = 4 + length;
-        if self.rest.len() < end {
-            return Err(Malformed);
-        }
-        Ok(Some(self.rest.split_to(end).split_off(4)))
+        let end = Reader(&self.rest).u32()?.checked_add(4).ok_or(Malformed)?;
+        if end <= self.rest.len() { Ok(Some(end)) } else { Err(Malformed) }
     }
 }
 
@@ -127,9 +128,9 @@ impl ChunkReader {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Malformed;
 
-fn decode(body: Bytes) -> Result<Record, Malformed> {
+fn decode(body: &[u8]) -> Result<Record, Malformed> {
     // The one copy; everything below is a slice of it.
-    let own = Bytes::copy_from_slice(&body);
+    let own = Bytes::copy_from_slice(body);
     let mut read = Reader(&own);
     let key = match read.u8()? {
         0 => None,

@@ -140,25 +140,17 @@ async fn beat_within(
 /// Puts off the member's expiry; true when it was not there and joined now.
 async fn live(connection: &mut SqliteConnection, seat: &Seat, now: i64) -> Result<bool, sqlx::Error> {
     let expires = now.saturating_add(micros(seat.expiry));
-    // A row past its time is dead even if nobody has removed it yet: it is not brought back to life.
-    let renewed = sqlx::query(
-        "UPDATE keylane_log_members SET expires_us = ?3
-         WHERE grouping = ?1 AND member = ?2 AND expires_us >= ?4",
-    )
-    .bind(seat.group)
-    .bind(&seat.member.as_bytes()[..])
-    .bind(expires)
-    .bind(now)
-    .execute(&mut *connection)
-    .await?;
+    // A row past its time that nobody removed may go on: its partitions are still its own.
+    let renewed =
+        sqlx::query("UPDATE keylane_log_members SET expires_us = ?3 WHERE grouping = ?1 AND member = ?2")
+            .bind(seat.group)
+            .bind(&seat.member.as_bytes()[..])
+            .bind(expires)
+            .execute(&mut *connection)
+            .await?;
     if renewed.rows_affected() > 0 {
         return Ok(false);
     }
-    sqlx::query("DELETE FROM keylane_log_members WHERE grouping = ?1 AND member = ?2")
-        .bind(seat.group)
-        .bind(&seat.member.as_bytes()[..])
-        .execute(&mut *connection)
-        .await?;
     sqlx::query(
         "INSERT INTO keylane_log_members (grouping, member, expires_us)
          SELECT id, ?2, ?3 FROM keylane_log_groups WHERE id = ?1",

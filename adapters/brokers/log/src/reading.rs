@@ -20,13 +20,15 @@ pub(crate) struct Readings {
     parts: Vec<Part>,
     /// Which partition is served first at the next turn.
     turn: usize,
+    /// All were paused together, also those that are started later.
+    all_paused: bool,
 }
 
 #[derive(Debug, Default)]
 struct Part {
     /// Belongs to this member: only then it may be read.
     assigned: bool,
-    /// Stays through assignments, until it is resumed.
+    /// Until it is resumed or, unless all were paused, started anew.
     paused: bool,
     /// Of the last start, until the partition is someone else's: bases of another epoch are stale.
     epoch: Option<u64>,
@@ -65,7 +67,7 @@ pub(crate) struct Want {
 impl Readings {
     pub(crate) fn new(stream: Stream) -> Self {
         let parts = (0..stream.partitions.get()).map(|_| Part::default()).collect();
-        Self { stream, parts, turn: 0 }
+        Self { stream, parts, turn: 0, all_paused: false }
     }
 
     pub(crate) fn assign(&mut self, partitions: &[Partition]) {
@@ -103,11 +105,15 @@ impl Readings {
             let Start { epoch, offset, .. } = start;
             let chunks = VecDeque::new();
             part.epoch = Some(epoch);
+            part.paused = self.all_paused;
             part.reading = Some(Reading { epoch, next: offset, fetched: offset, end: offset, chunks });
         }
     }
 
     pub(crate) fn pause(&mut self, partitions: Option<&[Partition]>, paused: bool) {
+        if partitions.is_none() {
+            self.all_paused = paused;
+        }
         for (partition, part) in (0..).zip(&mut self.parts) {
             if partitions.is_none_or(|some| some.contains(&partition)) {
                 part.paused = paused;
@@ -130,17 +136,11 @@ impl Readings {
     /// keys at hand, the more can run at once.
     pub(crate) fn take(&mut self, credits: usize) -> Result<Vec<Delivery>, Error> {
         let mut deliveries = Vec::new();
-        let ready: Vec<usize> = self.in_turn().filter(|at| self.ready(*at)).collect();
-        self.turn = self.turn.wrapping_add(1);
-        for (served, at) in ready.iter().enumerate() {
-            let share = (credits - deliveries.len()).div_ceil(ready.len() - served);
-            self.take_of(*at, share, &mut deliveries)?;
+        match self.take_into(credits, &mut deliveries) {
+            // What can't be read fails again at the next turn; what was taken before it must not be lost.
+            Err(error) if deliveries.is_empty() => Err(error),
+            _ => Ok(deliveries),
         }
-        // What the later ones could not use, the earlier ones may.
-        for at in ready {
-            self.take_of(at, credits - deliveries.len(), &mut deliveries)?;
-        }
-        Ok(deliveries)
     }
 
     /// The pages that are known to be there and have run out here.
@@ -205,6 +205,20 @@ impl Readings {
             reading.fetched += left;
         }
         reading.end = reading.end.max(reading.fetched);
+        Ok(())
+    }
+
+    fn take_into(&mut self, credits: usize, deliveries: &mut Vec<Delivery>) -> Result<(), Error> {
+        let ready: Vec<usize> = self.in_turn().filter(|at| self.ready(*at)).collect();
+        self.turn = self.turn.wrapping_add(1);
+        for (served, at) in ready.iter().enumerate() {
+            let share = (credits - deliveries.len()).div_ceil(ready.len() - served);
+            self.take_of(*at, share, deliveries)?;
+        }
+        // What the later ones could not use, the earlier ones may.
+        for at in ready {
+            self.take_of(at, credits - deliveries.len(), deliveries)?;
+        }
         Ok(())
     }
 
@@ -310,6 +324,24 @@ mod tests {
         let want = readings.wanted()[0];
         assert_eq!(readings.install(want, vec![chunk(5, 1)]).unwrap_err().kind(), ErrorKind::LogChanged);
         assert_eq!(readings.observe(&[ends(0, 5, 9)]).unwrap_err().kind(), ErrorKind::LogChanged);
+    }
+
+    #[test]
+    fn what_lies_before_damage_is_delivered_and_the_damage_never_passed_over() {
+        let mut readings = readings(1);
+        readings.start(start(0, 0));
+        readings.observe(&[ends(0, 0, 3)]).unwrap();
+        let want = readings.wanted()[0];
+        let mut chunk = chunk(0, 3);
+        let mut body = chunk.body.to_vec();
+        // The second record's key flag; a record of one digit takes eight bytes after the version's one.
+        body[1 + 8 + 4] = 9;
+        chunk.body = body.into();
+        readings.install(want, vec![chunk]).unwrap();
+        assert_eq!(offsets(&readings.take(9).unwrap()), [(0, 0)]);
+        for _ in 0..3 {
+            assert_eq!(readings.take(9).unwrap_err().kind(), ErrorKind::Corrupt);
+        }
     }
 
     #[test]

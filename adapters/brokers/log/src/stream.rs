@@ -60,7 +60,7 @@ impl Streams {
         if let Some(stream) = self.find(name).await? {
             return Ok(stream);
         }
-        check(name)?;
+        check_name(name)?;
         let mut writer = self.database.write().await?;
         insert(&mut writer, &self.env, name, partitions.unwrap_or(self.partitions)).await?;
         let stream = select(&mut writer, name).await?.ok_or_else(|| crate::error::unknown(name))?;
@@ -115,7 +115,7 @@ impl Streams {
 }
 
 /// A name that a stream can have.
-fn check(name: &str) -> Result<(), Error> {
+pub(crate) fn check_name(name: &str) -> Result<(), Error> {
     let fault = if name.is_empty() {
         "is empty"
     } else if name.len() > NAME_MAX {

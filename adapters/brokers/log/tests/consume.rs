@@ -5,6 +5,7 @@ use keylane::event::Record;
 use keylane::{Class, ErrorKind};
 
 use crate::fixture::*;
+use crate::freezer::Freezer;
 
 #[tokio::test]
 async fn pull_keeps_partition_order_and_credits() {
@@ -136,6 +137,42 @@ async fn an_append_wakes_a_waiting_pull_here_and_in_another_process() {
         let (deliveries, _) = tokio::join!(take(&consumer, 1, 1), publish_all(log, vec![to("s", "k", n)]));
         assert_eq!(text(&deliveries[0]), n.to_string());
     }
+}
+
+/// With every timer standing still, only the commit itself can end the wait.
+#[tokio::test]
+async fn an_append_of_this_process_is_seen_without_a_timer() {
+    let file = File::new();
+    let freezer = Freezer::new();
+    let log = file.open_in(&freezer.env(), config(1)).await;
+    log.create_stream("s", some(1)).await.unwrap();
+    let consumer = reader(&log, spec("s", "g")).await;
+    freezer.freeze(true);
+    for n in 0..10 {
+        let publishing = async {
+            tokio::task::yield_now().await;
+            publish_all(&log, vec![to("s", "k", n)]).await
+        };
+        let (deliveries, _) = tokio::join!(take(&consumer, 1, 1), publishing);
+        assert_eq!(text(&deliveries[0]), n.to_string());
+    }
+}
+
+#[tokio::test]
+async fn a_partition_that_is_started_anew_is_not_paused_any_more_unless_all_are() {
+    let file = File::new();
+    let log = file.open(config(1)).await;
+    publish_all(&log, (0..3).map(|n| to("s", "k", n)).collect()).await;
+    let consumer = reader(&log, spec("s", "g")).await;
+    let start = |epoch| vec![Start { partition: 0, offset: 0, epoch }];
+    consumer.pause(Some(&[0]));
+    consumer.start(start(2)).await.unwrap();
+    assert_eq!(take(&consumer, 3, 3).await[0].place.epoch, 2);
+    consumer.pause(None);
+    consumer.start(start(3)).await.unwrap();
+    assert!(nothing_to_pull(&consumer).await);
+    consumer.resume(None);
+    assert_eq!(take(&consumer, 3, 3).await[0].place.epoch, 3);
 }
 
 #[tokio::test]

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use keylane::Env;
 use keylane::broker::{Base, Broker, Consumer, Partition, Start};
-use keylane::env::{BoxFuture, Environment, Instant, Timestamp};
+use keylane::config::Period;
 use keylane_log::LogConfig;
-use tokio::sync::watch;
 
 use crate::fixture::*;
+use crate::freezer::Freezer;
 
 fn set(partitions: &[Partition]) -> BTreeSet<Partition> {
     partitions.iter().copied().collect()
@@ -52,7 +52,7 @@ async fn revoking_waits_for_handback() {
 #[tokio::test]
 async fn a_handback_that_never_comes_has_its_limit() {
     let file = File::new();
-    let config = LogConfig { handback_max: Duration::from_millis(200), ..config(2) };
+    let config = LogConfig { handback_max: Period::millis(200), ..config(2) };
     let (here, there) = (file.open(config.clone()).await, file.open(config).await);
     here.create_stream("s", some(2)).await.unwrap();
     let first = here.consumer(spec("s", "g")).await.unwrap();
@@ -134,7 +134,7 @@ async fn settle(members: &mut [Member]) {
 #[tokio::test]
 async fn a_dead_members_partitions_move_within_its_expiry() {
     let file = File::new();
-    let config = LogConfig { member_expiry: Duration::from_millis(300), ..config(4) };
+    let config = LogConfig { member_expiry: Period::millis(300), ..config(4) };
     let doomed = Env::tokio();
     let (here, there) = (file.open_in(&doomed, config.clone()).await, file.open(config).await);
     here.create_stream("s", some(4)).await.unwrap();
@@ -148,7 +148,7 @@ async fn a_dead_members_partitions_move_within_its_expiry() {
 #[tokio::test]
 async fn s4_a_member_that_was_stopped_beyond_its_expiry_has_lost_all_and_joins_anew() {
     let file = File::new();
-    let config = LogConfig { member_expiry: Duration::from_millis(300), ..config(4) };
+    let config = LogConfig { member_expiry: Period::millis(300), ..config(4) };
     let freezer = Freezer::new();
     let (here, there) = (file.open_in(&freezer.env(), config.clone()).await, file.open(config).await);
     publish_all(&there, (0..40).map(|n| to("s", &n.to_string(), n)).collect()).await;
@@ -171,7 +171,7 @@ async fn s4_a_member_that_was_stopped_beyond_its_expiry_has_lost_all_and_joins_a
 #[tokio::test]
 async fn a_member_that_nobody_polls_stays_in_its_group() {
     let file = File::new();
-    let config = LogConfig { member_expiry: Duration::from_millis(300), ..config(2) };
+    let config = LogConfig { member_expiry: Period::millis(300), ..config(2) };
     let (here, there) = (file.open(config.clone()).await, file.open(config).await);
     here.create_stream("s", some(2)).await.unwrap();
     let idle = reader(&here, spec("s", "g")).await;
@@ -181,56 +181,4 @@ async fn a_member_that_nobody_polls_stays_in_its_group() {
     tokio::time::timeout(Duration::from_millis(1200), other.pull(1)).await.unwrap_err();
     let (moving, _) = revoking(&idle).await;
     assert_eq!(assigned(&other).await, moving);
-}
-
-/// An environment whose clocks go on while its timers don't: a process under SIGSTOP.
-#[derive(Clone)]
-struct Freezer {
-    inner: Env,
-    frozen: watch::Sender<bool>,
-}
-
-impl Freezer {
-    fn new() -> Self {
-        Self { inner: Env::tokio(), frozen: watch::Sender::new(false) }
-    }
-
-    fn env(&self) -> Env {
-        Env::new(self.clone())
-    }
-
-    fn freeze(&self, frozen: bool) {
-        self.frozen.send_replace(frozen);
-    }
-}
-
-impl Environment for Freezer {
-    fn now(&self) -> Instant {
-        self.inner.now()
-    }
-    fn wall(&self) -> Timestamp {
-        self.inner.wall()
-    }
-    fn sleep_until(&self, deadline: Instant) -> BoxFuture<'static, ()> {
-        let (sleep, mut frozen) = (self.inner.sleep_until(deadline), self.frozen.subscribe());
-        Box::pin(async move {
-            sleep.await;
-            frozen.wait_for(|frozen| !frozen).await.unwrap();
-        })
-    }
-    fn spawn(&self, name: &'static str, task: BoxFuture<'static, ()>) {
-        self.inner.spawn(name, task);
-    }
-    fn spawn_dedicated(&self, name: &'static str, task: BoxFuture<'static, ()>) {
-        self.inner.spawn_dedicated(name, task);
-    }
-    fn random(&self) -> u64 {
-        self.inner.random()
-    }
-    fn stop_signal(&self) -> BoxFuture<'static, ()> {
-        self.inner.stop_signal()
-    }
-    fn abandon(&self) {
-        self.inner.abandon();
-    }
 }

@@ -1,6 +1,7 @@
 //! What a publisher promises.
 
 use keylane::broker::{Broker, Outgoing};
+use keylane::config::Size;
 use keylane::event::Record;
 use keylane::{Class, ErrorKind};
 use keylane_log::{LogConfig, partition_of};
@@ -56,7 +57,7 @@ async fn concurrent_publishers_share_transactions_and_each_gets_its_own_answer()
 #[tokio::test]
 async fn publish_too_large_fails_alone() {
     let file = File::new();
-    let log = file.open(LogConfig { record_max: 100, ..config(1) }).await;
+    let log = file.open(LogConfig { record_max: Size::b(100), ..config(1) }).await;
     let results =
         publish(&log, vec![to("s", "k", "a"), to("s", "k", "b".repeat(101)), to("s", "k", "c")]).await;
     assert_eq!(results[0].as_ref().unwrap().offset, Some(0));
@@ -112,5 +113,19 @@ async fn names_that_no_stream_can_have_are_refused() {
     for name in ["", "a\nb", &"x".repeat(251)] {
         let error = publish(&log, vec![to(name, "k", 1)]).await.remove(0).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Config, "{name:?}");
+    }
+}
+
+#[tokio::test]
+async fn more_than_a_transaction_holds_keeps_its_order() {
+    let file = File::new();
+    let log = file.open(config(1)).await;
+    let size = 700 * 1024;
+    let batch: Vec<_> = (0..9).map(|n| to("s", "k", n.to_string().repeat(size))).collect();
+    let offsets: Vec<u64> = publish_all(&log, batch).await.into_iter().map(|(_, offset)| offset).collect();
+    assert_eq!(offsets, (0..9).collect::<Vec<_>>());
+    let consumer = reader(&log, spec("s", "g")).await;
+    for (n, delivery) in take(&consumer, 9, 9).await.iter().enumerate() {
+        assert_eq!(text(delivery), n.to_string().repeat(size));
     }
 }

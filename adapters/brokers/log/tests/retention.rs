@@ -1,10 +1,10 @@
 //! Letting go of old records, and those who still wanted to read them.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use keylane::ErrorKind;
 use keylane::broker::{Broker, Consumer, Start};
+use keylane::config::Period;
 use keylane_log::{LogBroker, LogConfig, Position};
 
 use crate::fixture::*;
@@ -49,7 +49,7 @@ async fn beyond_so_many_records_the_oldest_go_in_steps() {
 #[tokio::test]
 async fn by_time_and_offsets_are_not_used_again() {
     let file = File::new();
-    let log = file.open(LogConfig { keep_for: Some(Duration::ZERO), ..config(1) }).await;
+    let log = file.open(LogConfig { keep_for: Some(Period::default()), ..config(1) }).await;
     publish_singly(&log, 3).await;
     let last = file.env.wall();
     while file.env.wall() <= last {
@@ -63,7 +63,7 @@ async fn by_time_and_offsets_are_not_used_again() {
 #[tokio::test]
 async fn the_sweeper_runs_by_itself_and_ends_with_the_log() {
     let file = File::new();
-    let every = Duration::from_millis(10);
+    let every = Period::millis(10);
     let log = file.open(LogConfig { keep_records: Some(1), sweep_every: every, ..config(1) }).await;
     publish_singly(&log, 5).await;
     while low_high(&log).await.0 < 4 {
