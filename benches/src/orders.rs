@@ -8,7 +8,9 @@ use crate::keys::{self, Spread};
 
 pub(crate) const KEYS: u32 = 10_000;
 const PARTITIONS: usize = 8;
-const PAYLOAD: usize = 200;
+
+/// What an order says, 200 bytes.
+pub(crate) const PAYLOAD: &[u8] = br#"{"order":"4711","customer":{"name":"A Customer","city":"Anywhere"},"items":[{"article":"0815","pieces":2,"cents":1999},{"article":"0816","pieces":1,"cents":499}],"total":4497,"note":"at the backdoor"}"#;
 
 /// What both arms write of an event.
 #[derive(Clone)]
@@ -36,7 +38,7 @@ pub(crate) fn records(orders: &[Order]) -> Vec<Vec<Record>> {
 
 /// An order as a CloudEvent.
 pub(crate) fn record(order: &Order) -> Record {
-    Record::new(Bytes::from_static(&[b'x'; PAYLOAD]))
+    Record::new(Bytes::from_static(PAYLOAD))
         .with_key(order.key.clone())
         .with_header("ce_specversion", "1.0")
         .with_header("ce_source", "/orders")
@@ -61,6 +63,11 @@ fn id(number: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_payload_has_two_hundred_bytes() {
+        assert_eq!(PAYLOAD.len(), 200);
+    }
 
     #[test]
     fn no_record_is_lost_between_partitions_and_no_id_is_there_twice() {

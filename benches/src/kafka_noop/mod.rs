@@ -12,9 +12,7 @@ use crate::rounds::{Arm, against_first};
 use crate::{Broken, Plan};
 
 const EVENTS: u64 = 1_000_000;
-const KEYS: u32 = 10_000;
 const PARTITIONS: i32 = 8;
-const PAYLOAD: usize = 200;
 
 pub(crate) fn run(plan: &Plan) -> Result<(), Broken> {
     let servers = std::env::var("KEYLANE_TEST_KAFKA")

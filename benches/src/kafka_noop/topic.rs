@@ -9,9 +9,10 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
 
-use super::{KEYS, PARTITIONS, PAYLOAD};
+use super::PARTITIONS;
 use crate::Broken;
 use crate::keys::{self, Spread};
+use crate::orders::{KEYS, PAYLOAD};
 
 const FLUSH_MAX: Duration = Duration::from_secs(120);
 
@@ -57,10 +58,8 @@ impl Topic {
             .set("queue.buffering.max.messages", "200000")
             .create()?;
         let names: Vec<String> = (0..KEYS).map(keys::name).collect();
-        let payload = vec![b'x'; PAYLOAD];
         for key in drawn {
-            let mut record =
-                BaseRecord::to(&self.name).key(names[*key as usize].as_str()).payload(payload.as_slice());
+            let mut record = BaseRecord::to(&self.name).key(names[*key as usize].as_str()).payload(PAYLOAD);
             while let Err((error, back)) = producer.send(record) {
                 if error != KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull) {
                     return Err(error.into());

@@ -54,7 +54,7 @@ pub(crate) fn run(plan: &Plan) -> Result<(), Broken> {
 /// Fills a log that nobody has read.
 fn publish(path: &Path, spread: Spread, events: u64) -> Result<(), Broken> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
-        let config = LogConfig { path: path.to_path_buf(), ..LogConfig::default() };
+        let config = LogConfig { path: path.display().to_string(), ..LogConfig::default() };
         let log = Log::on(Sqlite).open(config, &Env::tokio()).await?;
         let publisher = log.publisher().await?;
         for orders in orders(spread, events).chunks(PUBLISHED) {

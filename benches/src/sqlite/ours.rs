@@ -27,6 +27,9 @@ path = "${PATH_OF_STORE}"
 source = "orders"
 concurrency = 64
 
+[subscription.orders.event]
+id = "header:ce_id"
+
 [subscription.orders.budget]
 messages_max = 8192
 
