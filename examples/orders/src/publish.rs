@@ -1,0 +1,45 @@
+//! The producer: publishes the workload once, going on where an earlier run was stopped.
+//!
+//! What was published is noted after the broker has confirmed it. A kill in between publishes some
+//! records again, under the ids they had: the consumer's ledger knows them. That is all that a producer
+//! has to do for exactly-once effects: keep one id per event.
+
+use std::time::Duration;
+
+use keylane::{Class, Error};
+
+use crate::run;
+use crate::service::Service;
+use crate::workload;
+
+/// Records that are published together.
+const TOGETHER: usize = 100;
+/// How often a part is tried while the broker is away,
+const TRIES_MAX: u32 = 60;
+/// and how long after each other.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// Publishes what is not published yet.
+pub(crate) async fn publish(service: &Service) -> Result<(), Error> {
+    let plan = workload::plan(u64::from(service.run.seed), service.run.orders);
+    let mut published = run::published(&service.database).await?;
+    let publisher = service.topic.publisher().await?;
+    for part in plan[published as usize..].chunks(TOGETHER) {
+        let mut tries = 1;
+        loop {
+            let batch = part.iter().map(|event| event.to(service.topic.name())).collect();
+            let answers = publisher.publish(batch).await;
+            match answers.into_iter().find_map(Result::err) {
+                None => break,
+                // All of them again, in their order: what arrived the first time is a duplicate.
+                Some(error) if error.class() == Class::Transient && tries < TRIES_MAX => tries += 1,
+                Some(error) => return Err(error.context("publishing the workload")),
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        published += part.len() as u32;
+        run::note_published(&service.database, published).await?;
+    }
+    publisher.close().await;
+    Ok(())
+}
