@@ -7,29 +7,32 @@ CREATE TABLE keylane_log_streams (
     created_us INTEGER NOT NULL
 ) STRICT;
 
--- The ends of each partition: offsets low..next are there, without holes.
+-- The ends of each partition: offsets low..next are there, without holes. The reach is the greatest
+-- time of all records so far.
 CREATE TABLE keylane_log_partitions (
     stream    INTEGER NOT NULL REFERENCES keylane_log_streams (id) ON DELETE CASCADE,
     partition INTEGER NOT NULL,
     low       INTEGER NOT NULL,
     next      INTEGER NOT NULL,
     bytes     INTEGER NOT NULL,
-    last_us   INTEGER NOT NULL,
+    reach_us  INTEGER NOT NULL,
     PRIMARY KEY (stream, partition)
 ) STRICT, WITHOUT ROWID;
 
--- The records: those that one append brought to a partition share a row (layout: src/chunk.rs).
+-- The records: those that one append brought to a partition share a row (layout: src/chunk.rs). The
+-- reach is that of the partition as of this row, so that it never falls from row to row.
 CREATE TABLE keylane_log_chunks (
     stream      INTEGER NOT NULL REFERENCES keylane_log_streams (id) ON DELETE CASCADE,
     partition   INTEGER NOT NULL,
     first       INTEGER NOT NULL,
     count       INTEGER NOT NULL,
     appended_us INTEGER NOT NULL,
+    reach_us    INTEGER NOT NULL,
     bytes       INTEGER NOT NULL,
     body        BLOB NOT NULL
 ) STRICT;
 CREATE UNIQUE INDEX keylane_log_chunks_first ON keylane_log_chunks (stream, partition, first);
-CREATE INDEX keylane_log_chunks_time ON keylane_log_chunks (stream, partition, appended_us);
+CREATE INDEX keylane_log_chunks_time ON keylane_log_chunks (stream, partition, reach_us, first);
 
 -- Who reads. The generation grows whenever a member's share may have changed.
 CREATE TABLE keylane_log_groups (

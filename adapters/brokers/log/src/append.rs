@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use keylane::broker::Partition;
+use keylane::env::Timestamp;
 use keylane::{Env, Error, ErrorKind};
 use keylane_sqlite::Database;
 use sqlx::Row;
@@ -31,6 +32,7 @@ pub(crate) struct Job {
 pub(crate) struct Entry {
     pub stream: i64,
     pub partition: Partition,
+    pub time: Timestamp,
     pub encoded: Vec<u8>,
 }
 
@@ -124,7 +126,7 @@ async fn append(
         }
     }
     for ((stream, partition), members) in targets {
-        let chunks = chunks_of(members.iter().map(|(j, e)| group[*j].entries[*e].encoded.as_slice()));
+        let chunks = chunks_of(members.iter().map(|(j, e)| &group[*j].entries[*e]));
         if let Some(first) = insert(connection, env, stream, partition, chunks).await? {
             for (offset, (j, e)) in (first..).zip(members) {
                 places[j][e] = Some(offset);
@@ -134,14 +136,14 @@ async fn append(
     Ok(places)
 }
 
-fn chunks_of<'a>(records: impl Iterator<Item = &'a [u8]>) -> Vec<ChunkBuilder> {
+fn chunks_of<'a>(entries: impl Iterator<Item = &'a Entry>) -> Vec<ChunkBuilder> {
     let mut chunks: Vec<ChunkBuilder> = Vec::new();
-    for record in records {
-        match chunks.last_mut().filter(|chunk| chunk.fits(record)) {
-            Some(chunk) => chunk.push(record),
+    for Entry { time, encoded, .. } in entries {
+        match chunks.last_mut().filter(|chunk| chunk.fits(encoded)) {
+            Some(chunk) => chunk.push(encoded, *time),
             None => {
                 let mut chunk = ChunkBuilder::new();
-                chunk.push(record);
+                chunk.push(encoded, *time);
                 chunks.push(chunk);
             }
         }
@@ -160,36 +162,35 @@ async fn insert(
     let wrong = || failed(format!("could not append to partition {partition} of stream number {stream}"));
     let count: u64 = chunks.iter().map(|chunk| u64::from(chunk.count())).sum();
     let bytes: usize = chunks.iter().map(ChunkBuilder::bytes).sum();
-    // The wall clock may go back; times within a partition must not, or a time would not find its offset.
     let head = sqlx::query(
-        "UPDATE keylane_log_partitions
-         SET next = next + ?3, bytes = bytes + ?4, last_us = max(last_us, ?5)
-         WHERE stream = ?1 AND partition = ?2 RETURNING next, last_us",
+        "UPDATE keylane_log_partitions SET next = next + ?3, bytes = bytes + ?4
+         WHERE stream = ?1 AND partition = ?2 RETURNING next, reach_us",
     )
     .bind(stream)
     .bind(i64::from(partition))
     .bind(column(count))
     .bind(column(bytes as u64))
-    .bind(env.wall().as_micros())
     .fetch_optional(&mut *connection)
     .await
     .map_err(wrong())?;
     let Some(head) = head else { return Ok(None) };
     let start = unsigned(head.get(0)) - count;
-    let appended: i64 = head.get(1);
-    let mut first = start;
+    let (mut first, mut reach): (u64, i64) = (start, head.get(1));
     for chunk in chunks {
         let count = u64::from(chunk.count());
+        // Producers' times come in any order. The greatest so far never falls: by it a time is found.
+        reach = reach.max(chunk.latest().as_micros());
         let body = chunk.finish();
         sqlx::query(
-            "INSERT INTO keylane_log_chunks (stream, partition, first, count, appended_us, bytes, body)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+            "INSERT INTO keylane_log_chunks (stream, partition, first, count, appended_us, reach_us, bytes, body)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
         )
         .bind(stream)
         .bind(i64::from(partition))
         .bind(column(first))
         .bind(column(count))
-        .bind(appended)
+        .bind(env.wall().as_micros())
+        .bind(reach)
         .bind(column(body.len() as u64))
         .bind(body)
         .execute(&mut *connection)
@@ -197,5 +198,12 @@ async fn insert(
         .map_err(wrong())?;
         first += count;
     }
+    sqlx::query("UPDATE keylane_log_partitions SET reach_us = ?3 WHERE stream = ?1 AND partition = ?2")
+        .bind(stream)
+        .bind(i64::from(partition))
+        .bind(reach)
+        .execute(&mut *connection)
+        .await
+        .map_err(wrong())?;
     Ok(Some(start))
 }

@@ -134,7 +134,8 @@ impl LogBroker {
         group::positions(&mut *self.database.read().await?, &stream, group).await
     }
 
-    /// The first position of each partition at or after a time; the end where nothing is that young.
+    /// In each partition the position of the first record written at or after a time; the end where there
+    /// is none.
     ///
     /// # Errors
     /// Permanent when there is no such stream.
@@ -226,16 +227,16 @@ impl Broker for LogBroker {
         if self.closing.is_cancelled() {
             return Err(closed("the log"));
         }
-        let limits = self.config.limits();
         // Publishers begin their turns at different partitions.
         let turn = u32::try_from(self.env.random() >> 32).unwrap_or_default();
-        Ok(Arc::new(LogPublisher::new(
-            self.streams.clone(),
-            self.jobs.clone(),
-            limits,
-            turn,
-            self.closing.child_token(),
-        )))
+        Ok(Arc::new(LogPublisher {
+            env: self.env.clone(),
+            streams: self.streams.clone(),
+            jobs: self.jobs.clone(),
+            limits: self.config.limits(),
+            turn: turn.into(),
+            closed: self.closing.child_token(),
+        }))
     }
 
     /// What was published before is appended; consumers leave their groups, in the background.

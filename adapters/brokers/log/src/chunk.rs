@@ -7,7 +7,8 @@
 //! ```text
 //! chunk  := 0x01 record*                                  the first byte is the layout's version
 //! record := length:u32 body                               length of the body
-//! body   := has_key:u8 [length:u32 key] headers:u16 (length:u16 name length:u32 value)* payload
+//! body   := time:i64 has_key:u8 [length:u32 key]
+//!           headers:u16 (length:u16 name length:u32 value)* payload
 //! ```
 //!
 //! What is read is copied once, record by record, into a buffer that key, headers and payload share: a
@@ -15,6 +16,7 @@
 
 use bytes::{Buf, BufMut, Bytes};
 use keylane::Text;
+use keylane::env::Timestamp;
 use keylane::event::{Headers, Record};
 
 /// A chunk is closed before the record that would take it past this; a greater record lies alone.
@@ -22,13 +24,15 @@ pub(crate) const CHUNK_BYTES: usize = 64 * 1024;
 
 const VERSION: u8 = 1;
 
-/// A record's encoded form, or which of its parts the layout can't hold.
-pub(crate) fn encode(record: &Record) -> Result<Vec<u8>, &'static str> {
+/// A record's encoded form, or which of its parts the layout can't hold. `time`: when it was written.
+pub(crate) fn encode(record: &Record, time: Timestamp) -> Result<Vec<u8>, &'static str> {
     let key = record.key.as_deref();
     let headers = u16::try_from(record.headers.len()).map_err(|_| "more than 65535 headers")?;
-    let room = 4 + 1 + 4 + 2 + key.map_or(0, <[u8]>::len) + record.headers.bytes() + 6 * record.headers.len();
+    let room =
+        4 + 8 + 1 + 4 + 2 + key.map_or(0, <[u8]>::len) + record.headers.bytes() + 6 * record.headers.len();
     let mut out = Vec::with_capacity(room + record.payload.len());
     out.put_u32_le(0);
+    out.put_i64_le(time.as_micros());
     out.put_u8(u8::from(key.is_some()));
     if let Some(key) = key {
         out.put_u32_le(u32::try_from(key.len()).map_err(|_| "a key over 4 GiB")?);
@@ -52,11 +56,12 @@ pub(crate) fn encode(record: &Record) -> Result<Vec<u8>, &'static str> {
 pub(crate) struct ChunkBuilder {
     bytes: Vec<u8>,
     count: u32,
+    latest: Timestamp,
 }
 
 impl ChunkBuilder {
     pub(crate) fn new() -> Self {
-        Self { bytes: vec![VERSION], count: 0 }
+        Self { bytes: vec![VERSION], count: 0, latest: Timestamp::from_micros(i64::MIN) }
     }
 
     /// Whether `encoded` goes in here, or into the next one.
@@ -64,13 +69,19 @@ impl ChunkBuilder {
         self.count == 0 || self.bytes.len() + encoded.len() <= CHUNK_BYTES
     }
 
-    pub(crate) fn push(&mut self, encoded: &[u8]) {
+    pub(crate) fn push(&mut self, encoded: &[u8], time: Timestamp) {
+        self.latest = self.latest.max(time);
         self.bytes.extend_from_slice(encoded);
         self.count += 1;
     }
 
     pub(crate) fn count(&self) -> u32 {
         self.count
+    }
+
+    /// The greatest time of its records.
+    pub(crate) fn latest(&self) -> Timestamp {
+        self.latest
     }
 
     pub(crate) fn bytes(&self) -> usize {
@@ -132,6 +143,7 @@ fn decode(body: &[u8]) -> Result<Record, Malformed> {
     // The one copy; everything below is a slice of it.
     let own = Bytes::copy_from_slice(body);
     let mut read = Reader(&own);
+    let time = Some(Timestamp::from_micros(i64::from_le_bytes(read.array()?)));
     let key = match read.u8()? {
         0 => None,
         1 => Some(read.part32()?),
@@ -146,7 +158,7 @@ fn decode(body: &[u8]) -> Result<Record, Malformed> {
         headers.push(name, own.slice_ref(read.part32()?));
     }
     let payload = own.slice_ref(read.0);
-    Ok(Record { key, headers, payload, ..Record::default() })
+    Ok(Record { key, headers, payload, time, id: None })
 }
 
 /// Takes parts off the front of a slice; every length is checked against what is there.
@@ -197,7 +209,8 @@ mod tests {
     fn chunk_of(records: &[Record]) -> Bytes {
         let mut chunk = ChunkBuilder::new();
         for record in records {
-            chunk.push(&encode(record).unwrap());
+            let time = record.time.unwrap();
+            chunk.push(&encode(record, time).unwrap(), time);
         }
         chunk.finish().into()
     }
@@ -205,14 +218,14 @@ mod tests {
     fn record() -> impl Strategy<Value = Record> {
         let bytes = || proptest::collection::vec(any::<u8>(), 0..40).prop_map(Bytes::from);
         let header = ("[a-z]{0,6}", bytes()).prop_map(|(name, value)| (Text::from(name), value));
-        (proptest::option::of(bytes()), proptest::collection::vec(header, 0..5), bytes()).prop_map(
-            |(key, headers, payload)| Record {
+        (proptest::option::of(bytes()), proptest::collection::vec(header, 0..5), bytes(), any::<i64>())
+            .prop_map(|(key, headers, payload, time)| Record {
                 key,
                 headers: headers.into_iter().collect(),
                 payload,
-                ..Record::default()
-            },
-        )
+                time: Some(Timestamp::from_micros(time)),
+                id: None,
+            })
     }
 
     proptest! {
@@ -252,9 +265,13 @@ mod tests {
         }
     }
 
+    fn timed(payload: &'static str) -> Record {
+        Record { time: Some(Timestamp::default()), ..Record::new(payload).with_key("k") }
+    }
+
     #[test]
     fn a_held_record_does_not_keep_its_chunk() {
-        let chunk = chunk_of(&[Record::new("first").with_key("k"), Record::new("second")]);
+        let chunk = chunk_of(&[timed("first"), timed("second")]);
         let first = ChunkReader::new(chunk.clone()).unwrap().next().unwrap().unwrap();
         assert!(chunk.is_unique(), "the record shares the chunk's buffer");
         assert_eq!(first.payload, "first");
@@ -263,10 +280,10 @@ mod tests {
     #[test]
     fn a_chunk_closes_at_its_limit_and_a_greater_record_lies_alone() {
         let mut chunk = ChunkBuilder::new();
-        let big = encode(&Record::new(vec![0; 2 * CHUNK_BYTES])).unwrap();
-        let small = encode(&Record::new("x")).unwrap();
+        let big = encode(&Record::new(vec![0; 2 * CHUNK_BYTES]), Timestamp::default()).unwrap();
+        let small = encode(&Record::new("x"), Timestamp::default()).unwrap();
         assert!(chunk.fits(&big));
-        chunk.push(&big);
+        chunk.push(&big, Timestamp::default());
         assert!(!chunk.fits(&small));
         assert_eq!(chunk.count(), 1);
     }

@@ -18,8 +18,9 @@
 //!
 //! - Retention is by time and size only, and off by default: it does not wait for slow groups. One that was
 //!   overtaken gets an error and finds the new low bound (rule L2).
-//! - A record's time is when it was appended, never earlier than that of the record before it.
-//! - A publisher's own record ids and times are not kept; the position is a record's identity.
+//! - A record's time is the publisher's or, without one, when it was published; times may fall. Retention goes
+//!   by when a record was appended, so that old events that are published anew are kept as long as others.
+//! - A publisher's own record ids are not kept; the position is a record's identity.
 //! - The number of a stream's partitions can't be changed.
 #![warn(missing_docs)]
 

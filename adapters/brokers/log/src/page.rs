@@ -7,8 +7,9 @@ use keylane::env::Timestamp;
 use sqlx::Row;
 use sqlx::sqlite::SqliteConnection;
 
-use crate::error::{deleted, failed};
-use crate::number::{column, partition as partition_from, time, unsigned};
+use crate::chunk::ChunkReader;
+use crate::error::{deleted, failed, malformed};
+use crate::number::{column, partition as partition_from, unsigned};
 use crate::stream::Stream;
 
 /// What one partition holds: offsets `low..next`.
@@ -25,7 +26,6 @@ pub(crate) struct Ends {
 pub(crate) struct Chunk {
     pub first: u64,
     pub count: u64,
-    pub appended: Timestamp,
     pub body: Bytes,
 }
 
@@ -72,7 +72,7 @@ pub(crate) async fn chunks(
             WHERE stream = ?1 AND partition = ?2 AND first >= coalesce(
                 (SELECT max(first) FROM keylane_log_chunks WHERE stream = ?1 AND partition = ?2 AND first <= ?3), ?3)
             ORDER BY first LIMIT ?4)
-         SELECT c.first, c.count, c.appended_us, c.body FROM page p JOIN keylane_log_chunks c ON c.rowid = p.id
+         SELECT c.first, c.count, c.body FROM page p JOIN keylane_log_chunks c ON c.rowid = p.id
          WHERE p.before < ?5 AND c.first + c.count > ?3 ORDER BY p.first",
     )
     .bind(stream.id)
@@ -86,29 +86,42 @@ pub(crate) async fn chunks(
     let chunk = |row: &sqlx::sqlite::SqliteRow| Chunk {
         first: unsigned(row.get(0)),
         count: unsigned(row.get(1)),
-        appended: time(row.get(2)),
-        body: row.get::<Vec<u8>, _>(3).into(),
+        body: row.get::<Vec<u8>, _>(2).into(),
     };
     Ok(rows.iter().map(chunk).collect())
 }
 
-/// The first offset appended at or after `since`; the end when there is none yet.
+/// The first offset whose record was written at or after `since`; `None` when there is none yet.
 pub(crate) async fn offset_at(
     connection: &mut SqliteConnection,
     stream: &Stream,
     partition: Partition,
     since: Timestamp,
 ) -> Result<Option<u64>, Error> {
-    // Times never fall within a partition, so that the least offset is that of the least time.
+    // The reach never falls from row to row, so that this is the first row that can hold such a record,
+    // and does, unless retention took the one that lifted the reach.
     let first: Option<i64> = sqlx::query_scalar(
-        "SELECT first FROM keylane_log_chunks WHERE stream = ?1 AND partition = ?2 AND appended_us >= ?3
-         ORDER BY appended_us, first LIMIT 1",
+        "SELECT first FROM keylane_log_chunks WHERE stream = ?1 AND partition = ?2 AND reach_us >= ?3
+         ORDER BY reach_us, first LIMIT 1",
     )
     .bind(stream.id)
     .bind(i64::from(partition))
     .bind(since.as_micros())
-    .fetch_optional(connection)
+    .fetch_optional(&mut *connection)
     .await
     .map_err(failed(format!("could not look for a time in {}/{partition}", stream.name)))?;
-    Ok(first.map(unsigned))
+    let Some(mut offset) = first.map(unsigned) else { return Ok(None) };
+    loop {
+        let page = chunks(connection, stream, partition, offset, 1).await?;
+        let Some(chunk) = page.into_iter().next() else { return Ok(None) };
+        offset = chunk.first;
+        let damaged = |_| malformed(stream, partition, chunk.first);
+        let mut records = ChunkReader::new(chunk.body).map_err(damaged)?;
+        while let Some(record) = records.next().map_err(damaged)? {
+            if record.time.is_some_and(|time| time >= since) {
+                return Ok(Some(offset));
+            }
+            offset += 1;
+        }
+    }
 }

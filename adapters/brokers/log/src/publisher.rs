@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use async_trait::async_trait;
 use keylane::broker::{Outgoing, Partition, Publisher, Receipt};
-use keylane::{Class, Error, ErrorKind};
+use keylane::{Class, Env, Error, ErrorKind};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
@@ -16,13 +16,14 @@ use crate::partition::partition_of;
 use crate::stream::{Stream, Streams};
 
 pub(crate) struct LogPublisher {
-    streams: Arc<Streams>,
-    jobs: mpsc::Sender<Job>,
-    limits: Limits,
+    pub env: Env,
+    pub streams: Arc<Streams>,
+    pub jobs: mpsc::Sender<Job>,
+    pub limits: Limits,
     /// Where the next record without a key goes.
-    turn: AtomicU32,
+    pub turn: AtomicU32,
     /// Of this publisher or of the whole log.
-    closed: CancellationToken,
+    pub closed: CancellationToken,
 }
 
 /// What a publisher may do.
@@ -57,17 +58,6 @@ impl Ready {
 type Results = Vec<Option<Result<Receipt, Error>>>;
 
 impl LogPublisher {
-    /// `turn`: at which partition keyless records begin.
-    pub(crate) fn new(
-        streams: Arc<Streams>,
-        jobs: mpsc::Sender<Job>,
-        limits: Limits,
-        turn: u32,
-        closed: CancellationToken,
-    ) -> Self {
-        Self { streams, jobs, limits, turn: AtomicU32::new(turn), closed }
-    }
-
     /// Appends what it can of `batch` at places `of` it; returns the places whose stream has just gone.
     async fn round(&self, batch: &[Outgoing], of: Vec<usize>, results: &mut Results) -> Vec<usize> {
         let mut ready = Vec::with_capacity(of.len());
@@ -127,7 +117,8 @@ impl LogPublisher {
                 "is over the limit of {limit} bytes; raise `record_max` or split it"
             )));
         }
-        let encoded = encode(&outgoing.record).map_err(|what| too_large(&format!("has {what}")))?;
+        let time = outgoing.record.time.unwrap_or_else(|| self.env.wall());
+        let encoded = encode(&outgoing.record, time).map_err(|what| too_large(&format!("has {what}")))?;
         if encoded.len() > limit {
             let have = encoded.len();
             let what = format!("has {have} bytes, over the limit of {limit}; raise `record_max` or split it");
@@ -139,7 +130,7 @@ impl LogPublisher {
             self.streams.find(target).await?.ok_or_else(|| unknown(target))?
         };
         let partition = self.partition(outgoing, &stream);
-        Ok(Ready { at, entry: Entry { stream: stream.id, partition, encoded }, stream })
+        Ok(Ready { at, entry: Entry { stream: stream.id, partition, time, encoded }, stream })
     }
 
     /// By the key; without one, in turns.

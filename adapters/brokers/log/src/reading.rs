@@ -6,7 +6,6 @@ use std::collections::VecDeque;
 use keylane::Error;
 use keylane::broker::{Partition, Start};
 use keylane::delivery::{Delivery, Place, Ticket};
-use keylane::env::Timestamp;
 
 use crate::chunk::ChunkReader;
 use crate::error::{expired, malformed};
@@ -53,7 +52,6 @@ struct Loaded {
     reader: ChunkReader,
     left: u64,
     bytes: usize,
-    appended: Timestamp,
 }
 
 /// A page to be fetched.
@@ -201,7 +199,7 @@ impl Readings {
             let mut reader = ChunkReader::new(chunk.body).map_err(damaged)?;
             reader.skip(passed).map_err(damaged)?;
             let left = chunk.count.saturating_sub(passed);
-            reading.chunks.push_back(Loaded { reader, left, bytes, appended: chunk.appended });
+            reading.chunks.push_back(Loaded { reader, left, bytes });
             reading.fetched += left;
         }
         reading.end = reading.end.max(reading.fetched);
@@ -249,8 +247,7 @@ impl Readings {
                 continue;
             }
             let damaged = || malformed(stream, partition, reading.next);
-            let mut record = chunk.reader.next().ok().flatten().ok_or_else(damaged)?;
-            record.time = Some(chunk.appended);
+            let record = chunk.reader.next().ok().flatten().ok_or_else(damaged)?;
             let place = Place { partition, epoch: reading.epoch, offset: reading.next };
             let ticket = Ticket::new(reading.next);
             deliveries.push(Delivery { record, place, attempt: None, ticket });
@@ -268,6 +265,7 @@ impl Readings {
 mod tests {
     use std::num::NonZeroU32;
 
+    use keylane::env::Timestamp;
     use keylane::event::Record;
     use keylane::{ErrorKind, Text};
 
@@ -285,9 +283,10 @@ mod tests {
     fn chunk(first: u64, count: u64) -> Chunk {
         let mut chunk = ChunkBuilder::new();
         for offset in first..first + count {
-            chunk.push(&encode(&Record::new(offset.to_string())).unwrap());
+            let time = Timestamp::default();
+            chunk.push(&encode(&Record::new(offset.to_string()), time).unwrap(), time);
         }
-        Chunk { first, count, appended: Timestamp::default(), body: chunk.finish().into() }
+        Chunk { first, count, body: chunk.finish().into() }
     }
 
     fn ends(partition: Partition, low: u64, next: u64) -> Ends {
@@ -334,8 +333,8 @@ mod tests {
         let want = readings.wanted()[0];
         let mut chunk = chunk(0, 3);
         let mut body = chunk.body.to_vec();
-        // The second record's key flag; a record of one digit takes eight bytes after the version's one.
-        body[1 + 8 + 4] = 9;
+        // The second record's key flag; a record of one digit takes 16 bytes more than its length, a time 8.
+        body[1 + (4 + 8 + 1 + 2 + 1) + 4 + 8] = 9;
         chunk.body = body.into();
         readings.install(want, vec![chunk]).unwrap();
         assert_eq!(offsets(&readings.take(9).unwrap()), [(0, 0)]);

@@ -85,9 +85,7 @@ async fn read_one(
             let mut rest = ChunkReader::new(chunk.body).map_err(damaged)?;
             rest.skip(next - chunk.first).map_err(damaged)?;
             while records.len() < limit && next < chunk.first + chunk.count {
-                let mut record =
-                    rest.next().ok().flatten().ok_or_else(|| malformed(stream, partition, next))?;
-                record.time = Some(chunk.appended);
+                let record = rest.next().ok().flatten().ok_or_else(|| malformed(stream, partition, next))?;
                 records.push((Place { partition, epoch: 0, offset: next }, record));
                 next += 1;
             }

@@ -159,8 +159,8 @@ async fn insert(
     .map_err(wrong())?;
     for partition in 0..made.map_or(0, |_| partitions.get()) {
         sqlx::query(
-            "INSERT INTO keylane_log_partitions (stream, partition, low, next, bytes, last_us)
-             VALUES (?1, ?2, 0, 0, 0, 0)",
+            "INSERT INTO keylane_log_partitions (stream, partition, low, next, bytes, reach_us)
+             VALUES (?1, ?2, 0, 0, 0, -9223372036854775808)",
         )
         .bind(made)
         .bind(i64::from(partition))

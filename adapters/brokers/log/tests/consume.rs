@@ -1,6 +1,7 @@
 //! What a consumer promises, short of its group.
 
-use keylane::broker::{Base, Broker, Pulled, Reset, Start};
+use keylane::broker::{Base, Broker, ConsumerSpec, Pulled, Reset, Start};
+use keylane::env::Timestamp;
 use keylane::event::Record;
 use keylane::{Class, ErrorKind};
 
@@ -190,28 +191,36 @@ async fn pause_stops_only_its_partition() {
     assert!(take(&consumer, of(0), 100).await.iter().all(|d| d.place.partition == 0));
 }
 
+/// By producers' times, which come in any order, whether the records share a row or not.
 #[tokio::test]
 async fn a_new_group_begins_where_its_reset_says() {
     let file = File::new();
     let log = file.open(config(1)).await;
-    publish_all(&log, (0..3).map(|n| to("s", "k", n)).collect()).await;
-    let first = reader(&log, spec("s", "a")).await;
-    let time = take(&first, 3, 3).await[2].record.time.unwrap();
-    // Times are microseconds of a clock that runs: one later is later than all before.
-    while file.env.wall() <= time {
-        tokio::task::yield_now().await;
+    let second = |n: i64| Timestamp::from_millis(n * 1000);
+    let timed = |stream: &str, n| {
+        let mut outgoing = to(stream, "k", n);
+        outgoing.record.time = Some(second(n));
+        outgoing
+    };
+    let times = [10, 30, 20, 40, 15];
+    publish_all(&log, times.map(|n| timed("together", n)).into()).await;
+    for n in times {
+        publish_all(&log, vec![timed("apart", n)]).await;
     }
-    let since = file.env.wall();
-    publish_all(&log, (3..5).map(|n| to("s", "k", n)).collect()).await;
-    for (reset, offset) in [
-        (Reset::Earliest, 0),
-        (Reset::Latest, 5),
-        (Reset::Time(since), 3),
-        (Reset::Time(time), 0),
-        (Reset::Time(since + std::time::Duration::from_secs(3600)), 5),
-    ] {
-        let consumer = log.consumer(keylane::broker::ConsumerSpec { reset, ..spec("s", "b") }).await.unwrap();
-        assert_eq!(consumer.origin(0).await.unwrap(), offset, "{reset:?}");
+    for source in ["together", "apart"] {
+        for (reset, offset) in [
+            (Reset::Earliest, 0),
+            (Reset::Latest, 5),
+            (Reset::Time(second(0)), 0),
+            (Reset::Time(second(11)), 1),
+            (Reset::Time(second(20)), 1),
+            (Reset::Time(second(30)), 1),
+            (Reset::Time(second(31)), 3),
+            (Reset::Time(second(41)), 5),
+        ] {
+            let consumer = log.consumer(ConsumerSpec { reset, ..spec(source, "b") }).await.unwrap();
+            assert_eq!(consumer.origin(0).await.unwrap(), offset, "{source} {reset:?}");
+        }
     }
 }
 

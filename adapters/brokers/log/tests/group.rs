@@ -134,7 +134,7 @@ async fn settle(members: &mut [Member]) {
 #[tokio::test]
 async fn a_dead_members_partitions_move_within_its_expiry() {
     let file = File::new();
-    let config = LogConfig { member_expiry: Period::millis(300), ..config(4) };
+    let config = LogConfig { member_expiry: Period::secs(1), ..config(4) };
     let doomed = Env::tokio();
     let (here, there) = (file.open_in(&doomed, config.clone()).await, file.open(config).await);
     here.create_stream("s", some(4)).await.unwrap();
@@ -148,7 +148,7 @@ async fn a_dead_members_partitions_move_within_its_expiry() {
 #[tokio::test]
 async fn s4_a_member_that_was_stopped_beyond_its_expiry_has_lost_all_and_joins_anew() {
     let file = File::new();
-    let config = LogConfig { member_expiry: Period::millis(300), ..config(4) };
+    let config = LogConfig { member_expiry: Period::secs(1), ..config(4) };
     let freezer = Freezer::new();
     let (here, there) = (file.open_in(&freezer.env(), config.clone()).await, file.open(config).await);
     publish_all(&there, (0..40).map(|n| to("s", &n.to_string(), n)).collect()).await;
@@ -171,14 +171,14 @@ async fn s4_a_member_that_was_stopped_beyond_its_expiry_has_lost_all_and_joins_a
 #[tokio::test]
 async fn a_member_that_nobody_polls_stays_in_its_group() {
     let file = File::new();
-    let config = LogConfig { member_expiry: Period::millis(300), ..config(2) };
+    let config = LogConfig { member_expiry: Period::secs(1), ..config(2) };
     let (here, there) = (file.open(config.clone()).await, file.open(config).await);
     here.create_stream("s", some(2)).await.unwrap();
     let idle = reader(&here, spec("s", "g")).await;
     idle.pause(None);
     let other = there.consumer(spec("s", "g")).await.unwrap();
-    // Four expiries of nobody pulling: the other gets nothing, since nobody handed anything back.
-    tokio::time::timeout(Duration::from_millis(1200), other.pull(1)).await.unwrap_err();
+    // Longer than the expiry, with nobody pulling: the other gets nothing, since nobody handed anything back.
+    tokio::time::timeout(Duration::from_secs(3), other.pull(1)).await.unwrap_err();
     let (moving, _) = revoking(&idle).await;
     assert_eq!(assigned(&other).await, moving);
 }
