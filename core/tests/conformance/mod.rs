@@ -2,4 +2,5 @@
 
 mod broker;
 mod clock;
+mod memory;
 mod store;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Harness;
-use super::stage::{Came, Member, Stage, committed_becomes, numbered, texts};
+use super::stage::{Came, Member, Stage, committed_becomes, cuts, numbered, texts};
 use crate::broker::{Base, Handback, Partition};
 use crate::conformance::skipped;
 use crate::event::Record;
@@ -146,9 +146,7 @@ pub async fn close_is_bounded<H: Harness>(harness: &H) {
     again.sort();
     assert_eq!(again, numbered(0..4).collect::<Vec<_>>(), "given to another member");
 
-    let Some(faults) = harness.faults() else {
-        return skipped("close_is_bounded with the broker away", "the harness brings about no faults");
-    };
+    let Some(faults) = cuts(harness, "close_is_bounded with the broker away") else { return };
     faults.cut().await;
     let closed = env.timeout("close", LIMIT + patience / 2, second.consumer.close(LIMIT)).await;
     faults.mend().await;

@@ -3,17 +3,15 @@
 use std::collections::BTreeSet;
 
 use super::Harness;
-use super::stage::{Came, Stage, numbered, text};
+use super::stage::{Came, Member, Stage, cuts, numbered, text};
 use crate::broker::Reset;
 use crate::conformance::skipped;
 use crate::error::Error;
 
-const NO_FAULTS: &str = "the harness brings about no faults";
-
 /// Making a consumer or publisher succeeds or fails within a limit, also while the broker is away.
 pub async fn connect_is_lazy_or_bounded<H: Harness>(harness: &H) {
     let stage = Stage::new(harness, 1).await;
-    let Some(faults) = harness.faults() else { return skipped("connect_is_lazy_or_bounded", NO_FAULTS) };
+    let Some(faults) = cuts(harness, "connect_is_lazy_or_bounded") else { return };
     let (env, limit) = (harness.env(), harness.patience());
     faults.cut().await;
     let spec = harness.spec(&stage.source, "g", Reset::Earliest);
@@ -56,25 +54,32 @@ fn names(error: &Error, source: &str) -> bool {
 
 /// After a cut the next pulls mend the connection and nothing is lost; a deleted source is an error.
 pub async fn pull_resumes_by_itself<H: Harness>(harness: &H) {
-    let Some(faults) = harness.faults() else { return skipped("pull_resumes_by_itself", NO_FAULTS) };
     let stage = Stage::new(harness, 1).await;
     let mut member = stage.join("g").await;
     stage.publish_texts(numbered(0..3)).await;
     let before = member.take(3).await;
     member.finish(before).await;
-    faults.cut().await;
-    // During the cut: errors that may pass, or waiting; never the end.
-    let came = member.pull(10, harness.quiet()).await;
-    assert!(matches!(came, Came::Nothing), "{came:?} from a broker that is away");
-    faults.mend().await;
-    stage.publish_again(numbered(3..6)).await;
-    let mut seen = BTreeSet::new();
-    while !numbered(3..6).all(|text| seen.contains(&text)) {
-        seen.extend(member.take(1).await.iter().map(text));
+    if let Some(faults) = cuts(harness, "pull_resumes_by_itself after a cut") {
+        faults.cut().await;
+        // During the cut: errors that may pass, or waiting; never the end.
+        let came = member.pull(10, harness.quiet()).await;
+        assert!(matches!(came, Came::Nothing), "{came:?} from a broker that is away");
+        faults.mend().await;
+        stage.publish_again(numbered(3..6)).await;
+        let mut seen = BTreeSet::new();
+        while !numbered(3..6).all(|text| seen.contains(&text)) {
+            seen.extend(member.take(1).await.iter().map(text));
+        }
     }
+    deletion_is_noticed(&stage, &member).await;
+}
 
+async fn deletion_is_noticed<H: Harness>(stage: &Stage<'_, H>, member: &Member<'_, H>) {
+    const CHECK: &str = "pull_resumes_by_itself from a source that is deleted";
+    let harness = stage.harness;
+    let Some(faults) = harness.faults() else { return skipped(CHECK, "the harness brings about no faults") };
     if !faults.delete(&stage.source).await {
-        return skipped("a deleted source", "the harness can't delete one");
+        return skipped(CHECK, "the harness can't delete one");
     }
     let env = harness.env();
     let notice = async {

@@ -108,7 +108,7 @@ pub trait Harness: Send + Sync + 'static {
         None
     }
 
-    /// Faults that can be brought about. Each harness that says one must take it back.
+    /// Faults that can be brought about.
     fn faults(&self) -> Option<&dyn Faults> {
         None
     }
@@ -122,6 +122,11 @@ pub trait Harness: Send + Sync + 'static {
 /// What can be done to a broker.
 #[async_trait]
 pub trait Faults: Send + Sync {
+    /// Whether the broker can be cut off: one that lies in a file of the process can't.
+    fn can_cut(&self) -> bool {
+        true
+    }
+
     /// Cuts every worker of this harness off from the broker, now and until `mend`.
     async fn cut(&self);
 

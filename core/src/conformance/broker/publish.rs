@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Harness;
-use super::stage::{Stage, numbered, text, texts};
+use super::stage::{Stage, cuts, numbered, text, texts};
 use crate::broker::Outgoing;
 use crate::conformance::skipped;
 use crate::event::Record;
@@ -24,9 +24,7 @@ pub async fn publish_confirms_each<H: Harness>(harness: &H) {
         assert!(receipt.offset.is_none_or(|offset| offset == place.offset), "{published}");
     }
 
-    let Some(faults) = harness.faults() else {
-        return skipped("publish_confirms_each with the broker away", "the harness brings about no faults");
-    };
+    let Some(faults) = cuts(harness, "publish_confirms_each with the broker away") else { return };
     faults.cut().await;
     let lost = stage.try_publish(vec![Record::new("away"), Record::new("away too")]);
     let lost = harness.env().timeout("a publish", harness.patience(), lost).await;

@@ -1,9 +1,12 @@
 //! Where reading begins, and what the log holds (rule L2). Only brokers with partitions show these.
 
+use std::time::Duration;
+
 use super::Harness;
 use super::stage::{Stage, numbered, texts};
 use crate::broker::Reset;
 use crate::conformance::skipped;
+use crate::delivery::Delivery;
 use crate::env::Timestamp;
 use crate::event::Record;
 
@@ -100,24 +103,16 @@ pub async fn origin_follows_the_reset<H: Harness>(harness: &H) {
     if !stage.can.partitions || !stage.can.seek {
         return skipped("origin_follows_the_reset", "the broker reads from no position of one's choice");
     }
-    let now = harness.env().wall().as_millis();
-    let timed = |number: i64| {
-        let mut record = Record::new(format!("record {number}")).with_key("one");
-        record.time = Some(Timestamp::from_millis(now - 10_000 + number * 1000));
-        record
-    };
-    let receipts = stage.publish((0..4).map(timed).collect()).await;
-    let at = |number: usize| receipts[number].offset.expect("a broker with partitions tells offsets");
-    let between = Timestamp::from_millis(now - 10_000 + 1500);
-    let exact = Timestamp::from_millis(now - 10_000 + 1000);
-    let later = Timestamp::from_millis(now + 60_000);
+    let times = publish_over_time(&stage).await;
+    let (offsets, times): (Vec<u64>, Vec<Timestamp>) = times.into_iter().unzip();
+    let between = times[1] + times[2].since(times[1]) / 2;
     let cases = [
-        (Reset::Earliest, at(0)),
-        (Reset::Latest, at(3) + 1),
-        (Reset::Time(between), at(2)),
-        (Reset::Time(exact), at(1)),
-        (Reset::Time(Timestamp::from_millis(0)), at(0)),
-        (Reset::Time(later), at(3) + 1),
+        (Reset::Earliest, offsets[0]),
+        (Reset::Latest, offsets[3] + 1),
+        (Reset::Time(between), offsets[2]),
+        (Reset::Time(times[1]), offsets[1]),
+        (Reset::Time(Timestamp::from_millis(0)), offsets[0]),
+        (Reset::Time(times[3] + Duration::from_secs(3600)), offsets[3] + 1),
     ];
     for (number, (reset, expected)) in cases.into_iter().enumerate() {
         let mut member = stage.join_at(&format!("g{number}"), reset).await;
@@ -127,4 +122,19 @@ pub async fn origin_follows_the_reset<H: Harness>(harness: &H) {
         assert_eq!(origin, expected, "{reset:?}");
         member.close().await;
     }
+}
+
+/// Four records with what the broker says of each: its own time, or the one that the record brought.
+async fn publish_over_time<H: Harness>(stage: &Stage<'_, H>) -> Vec<(u64, Timestamp)> {
+    let env = stage.harness.env();
+    for text in numbered(0..4) {
+        let mut record = Record::new(text).with_key("one");
+        record.time = Some(env.wall());
+        stage.publish(vec![record]).await;
+        env.sleep(Duration::from_millis(50)).await;
+    }
+    let mut reader = stage.join("reader").await;
+    let taken = reader.take(4).await;
+    let time = |delivery: &Delivery| delivery.record.time.expect("a broker that seeks by time tells times");
+    taken.iter().map(|delivery| (delivery.place.offset, time(delivery))).collect()
 }

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Harness;
+use super::{Faults, Harness};
 use crate::broker::{
     Base, Broker, Capabilities, Change, Consumer, Handback, Outgoing, Partition, Publisher, Pulled, Receipt,
     Reset, Settles, Start,
 };
-use crate::conformance::patience;
+use crate::conformance::{patience, skipped};
 use crate::delivery::{Delivery, Settlement};
 use crate::error::Error;
 use crate::event::Record;
@@ -86,7 +86,7 @@ impl<'h, H: Harness> Stage<'h, H> {
     pub(super) async fn committed(&self, group: &str, partition: Partition) -> Option<Option<u64>> {
         let committed = self.harness.committed(&self.source, group, partition).await;
         if committed.is_none() {
-            crate::conformance::skipped("what the broker has committed", "the harness can't read it");
+            skipped("what the broker has committed", "the harness can't read it");
         }
         committed
     }
@@ -275,4 +275,13 @@ pub(super) async fn committed_becomes<H: Harness>(
         (committed == Some(offset)).then_some(())
     })
     .await;
+}
+
+/// The faults of a harness that can cut the broker off; says what is not checked where there is none.
+pub(super) fn cuts<'h, H: Harness>(harness: &'h H, check: &str) -> Option<&'h dyn Faults> {
+    let faults = harness.faults().filter(|faults| faults.can_cut());
+    if faults.is_none() {
+        skipped(check, "the harness can't cut the broker off");
+    }
+    faults
 }

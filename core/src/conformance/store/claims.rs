@@ -96,6 +96,8 @@ pub async fn claim_after_handover_limit_is_granted<H: Harness>(harness: &H) {
     let taken = b.claim_in_time(harness, 0, limit).await;
     assert!(taken.claim.epoch > claim.claim.epoch);
     assert!(taken.unclean, "the owner did not let go");
+    let renewed = b.store.renew(b.session).await.expect("a renewal");
+    assert_eq!(renewed.wanted, [], "nobody wants it of its new owner");
     a.store.renew(a.session).await.expect("the owner lives on without that claim");
     assert_eq!(a.fates(Group::of(&claim).event(finish(0, "a"))).await, [Fate::Excluded]);
     // Giving back what it no longer holds changes nothing for the new owner.

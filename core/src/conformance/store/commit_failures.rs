@@ -1,7 +1,9 @@
 //! Commit: one event's fault stays its own (rules C3 and C4).
 
 use super::Harness;
-use super::stage::{Group, finish, insert, insert_and_fail, insert_and_refuse, keyed, payload, worker};
+use super::stage::{
+    Group, finish, insert, insert_and_fail, insert_and_panic, insert_and_refuse, keyed, payload, worker,
+};
 use crate::handler::{Failure, FailureClass};
 use crate::store::{Admission, Fate};
 
@@ -32,8 +34,22 @@ pub async fn failed_effect_fails_alone<H: Harness>(harness: &H) {
     use Admission::{Finished, Fresh};
     assert_eq!(known, [Fresh, Fresh, Fresh, Finished]);
 
+    a_panic_is_a_failure(harness).await;
     same_key_elsewhere(harness).await;
     batch_fails_as_one(harness).await;
+}
+
+/// A panic in a write is a failure as any other, and the worker goes on.
+async fn a_panic_is_a_failure<H: Harness>(harness: &H) {
+    let a = worker(harness, "a").await;
+    let claim = a.claim(4).await;
+    let group = Group::of(&claim)
+        .with(finish(0, "panic"), vec![insert_and_panic::<H>("panic")])
+        .with(finish(1, "calm"), vec![insert::<H>("panic", "calm")]);
+    let fates = a.fates(group).await;
+    let [Fate::Failed(told), Fate::Committed] = &fates[..] else { panic!("{fates:?}") };
+    assert!(told.to_string().contains("as the check wants it"), "{told}");
+    assert_eq!(harness.rows("panic").await, ["calm"]);
 }
 
 /// With claims, a key is (partition, key): the same bytes in another partition are another key (rule S8).

@@ -66,6 +66,8 @@ async fn it_tells_the_truth_of_a_dropped_commit<H: Harness>(harness: &H) {
     let seen = a.admit(&claim, &[("dropped", payload("dropped"))]).await == [Admission::Finished];
     assert_eq!(seen, committed, "the ledger row");
     assert_eq!(harness.rows("dropped").await.len(), usize::from(committed), "the effect");
+    let position = a.claim(1).await.position;
+    assert_eq!(position.is_some_and(|at| at.base == 1), committed, "the position");
 }
 
 async fn it_tells_what_is_durable<H: Harness>(harness: &H) {

@@ -348,6 +348,16 @@ pub(super) fn insert_and_fail<H: Harness>(name: &'static str, failure: Failure) 
     }))
 }
 
+/// A write of a row that then panics.
+pub(super) fn insert_and_panic<H: Harness>(name: &'static str) -> Effect {
+    effect::<H>(Arc::new(move |mut tx| {
+        Box::pin(async move {
+            H::insert(&mut tx, name, "never to be seen").await?;
+            panic!("a write that panics, as the check wants it")
+        })
+    }))
+}
+
 /// A write of a row that only the commit refuses.
 pub(super) fn insert_and_refuse<H: Harness>(name: &'static str) -> Effect {
     effect::<H>(Arc::new(move |mut tx| {

@@ -24,6 +24,9 @@ impl State {
             return Admission::Finished;
         }
         let mut conflict = finished.is_some();
+        if self.parking.is_empty() {
+            return if conflict { Admission::Conflict } else { Admission::Fresh };
+        }
         for parked in self.parking.payloads(scope, id) {
             if parked == payload {
                 return Admission::Parked;

@@ -1,5 +1,6 @@
 //! Group commit: fence, rows, effects, positions, in one transaction that halves where it fails.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
@@ -10,7 +11,7 @@ use super::tx::MemoryTx;
 use crate::error::{Error, ErrorKind};
 use crate::handler::Failure;
 use crate::store::{Admission, CommitEvent, CommitGroup, Committed, Death, Effect, Fate, Reason, Verdict};
-use crate::watermark::{WINDOW_MAX, Watermark};
+use crate::watermark::Watermark;
 
 pub(super) async fn commit(mut tx: MemoryTx, group: &CommitGroup) -> Result<Committed, Error> {
     tx.state().check_session(group.session)?;
@@ -26,7 +27,7 @@ pub(super) async fn commit(mut tx: MemoryTx, group: &CommitGroup) -> Result<Comm
         })
         .collect();
     let fates = vec![Fate::Behind; group.events().count()];
-    let mut run = Run { group, held, starts, fates, blocked: BTreeMap::new() };
+    let mut run = Run { group, held, starts, fates, blocked: BTreeMap::new(), passed: Vec::new() };
     // C4: what fails as a whole is halved until the culprit is alone; the first half goes first, because
     // a key's order is the order of the units.
     let whole = 0..group.units.len();
@@ -55,6 +56,9 @@ struct Run<'g> {
     fates: Vec<Fate>,
     /// Keys that an earlier unit did not finish, with that unit; with claims a key is (partition, key).
     blocked: BTreeMap<(usize, Bytes), usize>,
+    /// What each claim's stored position covers, read when the first event asks: the ledger where there
+    /// are no ids (rule L2).
+    passed: Vec<OnceCell<Option<Watermark>>>,
 }
 
 impl Run<'_> {
@@ -65,6 +69,7 @@ impl Run<'_> {
         units: Range<usize>,
     ) -> Result<(MemoryTx, Option<Failure>), Error> {
         let start = tx.savepoint();
+        self.passed = self.group.claims.iter().map(|_| OnceCell::new()).collect();
         for unit in units.clone() {
             tx = self.unit(tx, unit).await?;
         }
@@ -121,7 +126,9 @@ impl Run<'_> {
             return Fate::Committed;
         }
         let Some(payload) = event.ledger else {
-            return if tx.state().is_passed(claim, event.offset) { Fate::Duplicate } else { Fate::Committed };
+            let passed = self.passed[event.claim].get_or_init(|| tx.state().passed(claim));
+            let duplicate = passed.as_ref().is_some_and(|passed| passed.is_finished(event.offset));
+            return if duplicate { Fate::Duplicate } else { Fate::Committed };
         };
         match tx.state().known(&claim.scope, &event.id, payload) {
             Admission::Fresh => Fate::Committed,
@@ -183,13 +190,4 @@ async fn run_effect(tx: MemoryTx, effect: &Effect) -> Result<(MemoryTx, Result<(
     // `resolve` to say.
     let kept = || Error::new(ErrorKind::Unknown, "an effect kept its transaction beyond its end");
     Ok((tx.ok_or_else(kept)?, ended))
-}
-
-impl super::state::State {
-    /// Whether the partition's stored position covers an offset: the ledger where there are no ids (L2).
-    pub(super) fn is_passed(&self, claim: &crate::store::ClaimRef, offset: u64) -> bool {
-        let Some(position) = self.row(claim).and_then(|row| row.position.as_ref()) else { return false };
-        let stored = Watermark::restore(position.base, &position.sparse, WINDOW_MAX);
-        stored.is_ok_and(|watermark| watermark.is_finished(offset))
-    }
 }

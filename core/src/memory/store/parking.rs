@@ -38,6 +38,10 @@ impl Parking {
         self.rows.get(&place(id)).map(|row| &row.parked)
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
     /// The payloads with which `id` is parked.
     pub(super) fn payloads<'a>(
         &'a self,

@@ -43,7 +43,8 @@ impl State {
     fn elsewhere(&self, claim: &ClaimRef, event: &CommitEvent) -> Option<Fate> {
         let finishes = matches!(event.verdict, Verdict::Finish);
         let Some(payload) = event.ledger else {
-            return self.is_passed(claim, event.offset).then_some(Fate::Committed);
+            let passed = self.passed(claim).is_some_and(|passed| passed.is_finished(event.offset));
+            return passed.then_some(Fate::Committed);
         };
         match self.known(&claim.scope, &event.id, payload) {
             Admission::Fresh => None,

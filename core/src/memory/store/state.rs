@@ -9,6 +9,7 @@ use super::tables::Tables;
 use crate::broker::Partition;
 use crate::env::Timestamp;
 use crate::store::{AttemptRow, ClaimRef, Position, Scope, SessionId};
+use crate::watermark::{WINDOW_MAX, Watermark};
 
 /// All rows of one database.
 #[derive(Default)]
@@ -54,6 +55,12 @@ impl State {
     /// The row of the claim's partition, whoever has it now.
     pub(super) fn row(&self, claim: &ClaimRef) -> Option<&ClaimRow> {
         self.claims.get(&(claim.scope.clone(), claim.partition))
+    }
+
+    /// What the partition's stored position covers.
+    pub(super) fn passed(&self, claim: &ClaimRef) -> Option<Watermark> {
+        let position = self.row(claim)?.position.as_ref()?;
+        Watermark::restore(position.base, &position.sparse, WINDOW_MAX).ok()
     }
 
     /// Drops ledger containers of a subscription, of all its sources.

@@ -135,6 +135,9 @@ impl MemoryTx {
     }
 
     pub(super) fn forget_attempt(&mut self, claim: &ClaimRef, offset: u64) {
+        if self.state.attempts.is_empty() {
+            return;
+        }
         let place = (claim.scope.clone(), claim.partition, offset);
         if let Some(before) = self.state.attempts.remove(&place) {
             self.journal.push(Undo::Attempt(place, Some(before)));
