@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::cloudevents::{Attributes, Mode, attribute_name, structured};
 use super::flaw::{Flaw, quoted};
 use super::rules::{Field, IdRule, KeyRule, KindRule, Rules};
-use super::{Envelope, EventId, Meta, Record};
+use super::{Envelope, EventId, Meta, Raw, Record};
 use crate::config::Format;
 use crate::delivery::Place;
 use crate::env::Timestamp;
@@ -48,11 +48,21 @@ pub enum Decoded {
 struct Facts {
     id: Option<EventId>,
     kind: Option<Text>,
-    key: Option<Bytes>,
+    key: Key,
     sequence: Option<u64>,
     time: Option<Timestamp>,
     /// `None`: the body is the payload.
     payload: Option<Bytes>,
+}
+
+/// The ordering key, as far as it is known.
+#[derive(Default)]
+enum Key {
+    #[default]
+    Unknown,
+    /// It is the record's own, or the record has none.
+    Brokers,
+    Found(Bytes),
 }
 
 /// Where facts may be looked for now.
@@ -94,21 +104,31 @@ impl Decoder {
 
     #[inline]
     fn envelope(&self, record: Record, place: Place, facts: Facts) -> Envelope {
+        let Record { key, headers, payload: body, time, id } = record;
+        // The raw parts are kept only where they tell more: to share a buffer once more and to give it back
+        // costs as much as everything else here.
+        let told =
+            facts.payload.is_none() && facts.time.is_none() && id.is_none() && facts.key.tells(key.as_ref());
+        let (own_key, payload, raw) = if told {
+            (facts.key.or_brokers(key), body, None)
+        } else {
+            let payload = facts.payload.unwrap_or_else(|| body.clone());
+            (facts.key.or_brokers(key.clone()), payload, Some(Box::new(Raw { key, body, time, id })))
+        };
         let named_by_place = || EventId::place(Arc::clone(&self.source), place.partition, place.offset);
         Envelope {
             meta: Meta {
                 id: facts.id.unwrap_or_else(named_by_place),
                 kind: facts.kind.unwrap_or_default(),
-                key: facts.key,
+                key: own_key,
                 sequence: facts.sequence,
-                time: facts.time.or(record.time),
-                headers: record.headers,
+                time: facts.time.or(time),
+                headers,
                 place,
                 subscription: Arc::clone(&self.subscription),
             },
-            payload: facts.payload.unwrap_or_else(|| record.payload.clone()),
-            broker_key: record.key,
-            body: record.payload,
+            payload,
+            raw,
         }
     }
 
@@ -174,13 +194,18 @@ impl Decoder {
     /// Looks for all that is not known yet. Key and kind first: they serve a dead letter most.
     fn find(&self, view: &View<'_>, facts: &mut Facts) -> Result<(), Flaw> {
         let (rules, limits) = (&self.rules, &self.rules.limits);
-        if facts.key.is_none() {
-            let key = match &rules.key {
-                KeyRule::Broker => view.record.key.clone(),
-                KeyRule::Field(field) => view.value(field)?,
-            };
-            limits.key(key.as_deref().unwrap_or_default())?;
-            facts.key = key;
+        match (&rules.key, &facts.key) {
+            (KeyRule::Broker, _) => {
+                limits.key(view.record.key.as_deref().unwrap_or_default())?;
+                facts.key = Key::Brokers;
+            }
+            (KeyRule::Field(field), Key::Unknown) => {
+                if let Some(key) = view.value(field)? {
+                    limits.key(&key)?;
+                    facts.key = Key::Found(key);
+                }
+            }
+            (KeyRule::Field(_), _) => {}
         }
         if facts.kind.is_none() {
             let kind = match &rules.kind {
@@ -208,6 +233,25 @@ impl Decoder {
             facts.sequence = view.value(field)?.map(|digits| number(&digits, field)).transpose()?;
         }
         Ok(())
+    }
+}
+
+impl Key {
+    fn or_brokers(self, brokers: Option<Bytes>) -> Option<Bytes> {
+        match self {
+            Self::Unknown => None,
+            Self::Brokers => brokers,
+            Self::Found(key) => Some(key),
+        }
+    }
+
+    /// Whether the broker's key is known from this one.
+    fn tells(&self, brokers: Option<&Bytes>) -> bool {
+        match self {
+            Self::Unknown => brokers.is_none(),
+            Self::Brokers => true,
+            Self::Found(key) => Some(key) == brokers,
+        }
     }
 }
 

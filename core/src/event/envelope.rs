@@ -52,22 +52,43 @@ pub struct Envelope {
     /// The payload the handler's argument is decoded from. For a structured CloudEvent this is its
     /// `data`; the record keeps the whole.
     pub payload: Bytes,
-    /// The broker's key as it came; with `meta` and `body` it gives the record back for a dead letter.
-    pub broker_key: Option<Bytes>,
-    /// The record's whole body, as it came.
+    /// What of the record these two do not tell; `None`: they tell all of it, as they do of most events.
+    pub raw: Option<Box<Raw>>,
+}
+
+/// A record beside its headers, as the broker handed it over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Raw {
+    /// The broker's key.
+    pub key: Option<Bytes>,
+    /// The whole body.
     pub body: Bytes,
+    /// The broker's time.
+    pub time: Option<Timestamp>,
+    /// The broker's message id.
+    pub id: Option<Text>,
 }
 
 impl Envelope {
+    /// The record's whole body, as it came.
+    #[must_use]
+    pub fn body(&self) -> &Bytes {
+        self.raw.as_ref().map_or(&self.payload, |raw| &raw.body)
+    }
+
     /// The record as the broker handed it over, for the parking table.
     #[must_use]
     pub fn record(&self) -> Record {
-        Record {
-            key: self.broker_key.clone(),
-            headers: self.meta.headers.clone(),
-            payload: self.body.clone(),
-            time: self.meta.time,
-            id: None,
+        let headers = self.meta.headers.clone();
+        match self.raw.as_deref().cloned() {
+            Some(Raw { key, body, time, id }) => Record { key, headers, payload: body, time, id },
+            None => Record {
+                key: self.meta.key.clone(),
+                headers,
+                payload: self.payload.clone(),
+                time: self.meta.time,
+                id: None,
+            },
         }
     }
 }

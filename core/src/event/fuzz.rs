@@ -70,8 +70,7 @@ fn keeps_the_record(rules: Rules, record: Record) {
             envelope
         }
     };
-    let kept = envelope.record();
-    assert_eq!((kept.key, kept.headers, kept.payload), (record.key, record.headers, record.payload));
+    assert_eq!(envelope.record(), record);
     let key = envelope.meta.key.unwrap_or_default();
     assert!(key.len() <= limits.key_bytes_max, "a key over its limit");
     assert!(envelope.meta.kind.len() <= limits.id_bytes_max, "a kind over its limit");

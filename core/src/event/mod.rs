@@ -20,7 +20,7 @@ mod tests;
 
 pub use codec::Corrupt;
 pub use decoder::{Decoded, Decoder};
-pub use envelope::{Envelope, Meta};
+pub use envelope::{Envelope, Meta, Raw};
 pub use id::{EventId, PayloadHash};
 pub use limits::{Limits, TooDeep, json_depth};
 pub use pointer::Pointer;

@@ -192,7 +192,7 @@ fn never_admitted(dead: Option<&(Death, String)>) -> bool {
 }
 
 fn digest(envelope: &Envelope) -> PayloadHash {
-    PayloadHash::of(&envelope.body)
+    PayloadHash::of(envelope.body())
 }
 
 /// What earlier owners left of an event (rule T1).

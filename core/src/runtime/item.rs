@@ -110,7 +110,7 @@ impl Item {
             kind: meta.kind.clone(),
             sequence: meta.sequence,
             record: self.envelope.record(),
-            payload: self.ledger.unwrap_or_else(|| PayloadHash::of(&self.envelope.body)),
+            payload: self.ledger.unwrap_or_else(|| PayloadHash::of(self.envelope.body())),
             reason: crate::store::Reason::Dead(death),
             attempts: row.attempts,
             crashes: row.crashes,

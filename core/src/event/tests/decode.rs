@@ -41,7 +41,9 @@ fn a_plain_record_is_named_by_its_place_and_ordered_by_its_key() {
 #[test]
 fn a_brokers_own_id_names_the_event() {
     let record = Record { id: Some("m-1".into()), ..Record::new("") };
-    assert_eq!(event(Rules::default(), record).meta.id.to_string(), "m-1");
+    let envelope = event(Rules::default(), record.clone());
+    assert_eq!(envelope.meta.id.to_string(), "m-1");
+    assert_eq!(envelope.record(), record);
 }
 
 #[test]
@@ -146,6 +148,7 @@ fn limits_hold_while_decoding() {
         let (envelope, death, why) = dead(rules.clone(), over);
         assert_eq!(death, Death::OverLimit, "{name}");
         assert!(why.contains(name), "{name}: {why}");
+        assert_eq!(envelope.meta.key, None, "a key over its limit is no key");
         assert_eq!(envelope.meta.id.to_string(), "orders/3/1871");
     }
 }

@@ -51,7 +51,7 @@ fn item(kind: &str, at: usize, payload: &str) -> CallItem {
         subscription: "billing".into(),
     };
     let payload = bytes::Bytes::copy_from_slice(payload.as_bytes());
-    let envelope = Envelope { meta, body: payload.clone(), payload, broker_key: None };
+    let envelope = Envelope { meta, payload, raw: None };
     CallItem { envelope: Arc::new(envelope), attempt: 1 }
 }
 
