@@ -71,6 +71,7 @@ async fn wait(_: RawEvent, State(wait): State<Duration>) {
     let began = Instant::now();
     tokio::time::sleep(wait).await;
     WAITED.fetch_add(u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    METER.note();
 }
 
 fn wait_for_all(

@@ -17,6 +17,7 @@ mod report;
 mod rounds;
 mod source;
 mod sqlite;
+mod watched;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -1,4 +1,4 @@
-//! The same rows by way of a whole runtime, from the first pull to the last position the broker is told.
+//! The same rows by way of a whole runtime, from the first pull to the last commit.
 
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use crate::meter::METER;
 use crate::orders::{Order, records};
 use crate::report::Measured;
 use crate::source::Canned;
+use crate::watched;
 
 const SILENCE: Duration = Duration::from_secs(60);
 
@@ -82,6 +83,7 @@ fn run(orders: &[Order], routes: Routes) -> Result<Measured, Broken> {
         let handle = Runtime::from_text(CONFIGURATION)
             .variables(move |asked| (asked == "PATH_OF_STORE").then(|| text.clone()))
             .store(Sqlite)
+            .store_layer(watched::watch)
             .broker(source)
             .subscription("orders", routes)
             .start()

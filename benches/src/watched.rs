@@ -1,0 +1,80 @@
+//! A store that tells the meter what it has committed: the end of an event's cycle.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use keylane::Error;
+use keylane::store::{
+    Admission, AdmitBatch, ClaimAnswer, ClaimRef, ClaimRequest, CommitGroup, Committed, DeadQuery, Fate,
+    NewSession, Parked, ParkedId, ReleaseAnswer, Renewed, SessionId, Store,
+};
+
+use crate::meter::METER;
+
+/// For `Runtime::store_layer`.
+pub(crate) fn watch(store: Arc<dyn Store>) -> Arc<dyn Store> {
+    Arc::new(Watched(store))
+}
+
+struct Watched(Arc<dyn Store>);
+
+#[async_trait]
+impl Store for Watched {
+    async fn commit(&self, group: &CommitGroup) -> Result<Committed, Error> {
+        let committed = self.0.commit(group).await?;
+        let finished = committed.fates.iter().filter(|fate| fate.is_committed()).count();
+        if finished > 0 {
+            METER.note_all(finished as u64);
+        }
+        Ok(committed)
+    }
+
+    fn kind(&self) -> &'static str {
+        self.0.kind()
+    }
+
+    fn shared(&self) -> bool {
+        self.0.shared()
+    }
+
+    async fn register(&self, session: NewSession) -> Result<(), Error> {
+        self.0.register(session).await
+    }
+
+    async fn renew(&self, session: SessionId) -> Result<Renewed, Error> {
+        self.0.renew(session).await
+    }
+
+    async fn close_session(&self, session: SessionId) -> Result<(), Error> {
+        self.0.close_session(session).await
+    }
+
+    async fn claim(&self, request: ClaimRequest) -> Result<ClaimAnswer, Error> {
+        self.0.claim(request).await
+    }
+
+    async fn release(&self, session: SessionId, claims: &[ClaimRef], clean: bool) -> Result<(), Error> {
+        self.0.release(session, claims, clean).await
+    }
+
+    async fn admit(&self, batch: AdmitBatch) -> Result<Vec<Admission>, Error> {
+        self.0.admit(batch).await
+    }
+
+    async fn resolve(&self, group: &CommitGroup) -> Result<Vec<Fate>, Error> {
+        self.0.resolve(group).await
+    }
+
+    async fn dead_letters(&self, query: DeadQuery) -> Result<Vec<Parked>, Error> {
+        self.0.dead_letters(query).await
+    }
+
+    async fn request_release(&self, id: ParkedId) -> Result<ReleaseAnswer, Error> {
+        self.0.request_release(id).await
+    }
+
+    async fn sweep(&self, subscription: &str, keep: Duration) -> Result<u64, Error> {
+        self.0.sweep(subscription, keep).await
+    }
+}
