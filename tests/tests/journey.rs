@@ -11,7 +11,6 @@ use keylane::{Context, Effects, Env, Error, Failure, RawEvent, Routes, Runtime, 
 use keylane_log::{Log, LogConfig};
 use keylane_sqlite::Sqlite;
 
-
 struct Given(Arc<dyn Broker>);
 impl BrokerAdapter for Given {
     const KIND: &'static str = "given";

@@ -1,3 +1,4 @@
 //! Whole-runtime stories, in one binary.
 
 mod journey;
+mod sim;

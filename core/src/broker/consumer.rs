@@ -22,6 +22,9 @@ use crate::text::Text;
 /// - `nothing_before_start`: with partitions, nothing is delivered of one before `start`, and every
 ///   delivery bears the epoch that `start` gave.
 /// - `start_reads_from_position`: reading begins exactly at the given offset, whatever the broker has committed.
+/// - `bounds_describe_the_log`: the first offset still there, the next one to be written, the number of
+///   partitions, and an identity that tells one log from another, where the broker can say.
+/// - `origin_follows_the_reset`: the first record still there, the end, or the first record at or after a time.
 /// - `unsettled_is_redelivered`: what was not settled or committed comes again, to this or another member.
 /// - `settled_is_not_redelivered`: what was acked or lies below a committed base does not come to a
 ///   member that starts from the broker's own position.

@@ -5,15 +5,17 @@
 //! same name in [`store`] or [`broker`]. An adapter's author writes a harness and one line; every check
 //! then is a test of its own in the output:
 //!
-//! ```ignore
+//! ```text
 //! // tests/conformance.rs, with `keylane = { features = ["conformance"] }` and tokio (`macros`, `rt`).
-//! keylane::store_conformance!(MyHarness::new().await);
+//! keylane::store_conformance!(MyStore::empty().await);
+//! keylane::broker_conformance!(MyBroker::running().await);
 //! ```
 //!
 //! The harness expression is evaluated once a test: each check gets an empty database or a fresh source.
 //! What an adapter can't show, its harness says; the check is then skipped with a line on standard error
 //! that names it and the reason. Nothing is skipped in silence.
 
+pub mod broker;
 #[cfg(test)]
 mod pairing;
 mod patience;

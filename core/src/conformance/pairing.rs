@@ -43,6 +43,27 @@ fn every_bullet_of_the_store_has_a_check() {
 }
 
 #[test]
+fn every_bullet_of_the_broker_has_a_check() {
+    let traits = [
+        include_str!("../broker/mod.rs"),
+        include_str!("../broker/consumer.rs"),
+        include_str!("../broker/publisher.rs"),
+    ];
+    let suite = listed(include_str!("broker/mod.rs"));
+    let bullets: Vec<String> = traits.into_iter().flat_map(bullets).collect();
+    assert_eq!(bullets, suite, "the traits' bullets and the suite's list");
+    let checks = defined(&[
+        include_str!("broker/assignment.rs"),
+        include_str!("broker/connect.rs"),
+        include_str!("broker/delivery.rs"),
+        include_str!("broker/publish.rs"),
+        include_str!("broker/reading.rs"),
+        include_str!("broker/settle.rs"),
+    ]);
+    assert_eq!(sorted(checks), sorted(suite), "the checks that are written and the suite's list");
+}
+
+#[test]
 fn bullets_are_read_with_all_their_names() {
     let source =
         "/// - `one`: text\n/// - `two`, `three`: `code` in: text\n/// - no name: text\n//! - `four`: text";

@@ -48,11 +48,15 @@ impl EventId {
         }
     }
 
-    /// The time that a UUIDv7 or a ULID carries; `None` for any other id (rule L1).
+    /// The time that a UUIDv7 or a ULID carries; `None` for any other id (rule L1). A CloudEvent's source
+    /// behind its id is passed over.
     #[must_use]
     pub fn time(&self) -> Option<Timestamp> {
         match &self.0 {
-            Inner::Given(text) => uuid_v7_time(text).or_else(|| ulid_time(text)),
+            Inner::Given(text) => {
+                let id = text.split(' ').next().unwrap_or_default();
+                uuid_v7_time(id).or_else(|| ulid_time(id))
+            }
             Inner::Place { .. } => None,
         }
     }
@@ -135,6 +139,8 @@ mod tests {
         assert_eq!(v7.time().map(Timestamp::as_millis), Some(0x0190_163d_8694));
         let ulid = EventId::given("01ARZ3NDEKTSV4RRFFQ69G5FAV");
         assert_eq!(ulid.time().map(Timestamp::as_millis), Some(1_469_922_850_259));
+        let with_source = EventId::given("01ARZ3NDEKTSV4RRFFQ69G5FAV /shop");
+        assert_eq!(with_source.time(), ulid.time());
         for other in ["", "42", "f47ac10b-58cc-4372-a567-0e02b2c3d479", "81ARZ3NDEKTSV4RRFFQ69G5FAV"] {
             assert_eq!(EventId::given(other).time(), None, "{other}");
         }

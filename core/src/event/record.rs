@@ -72,6 +72,18 @@ impl Headers {
         self.0.push((name, value));
     }
 
+    /// Makes `value` the only one called `name`: the place of the first is kept, the others go.
+    pub fn set(&mut self, name: &Text, value: Bytes) {
+        let first = self.0.iter().position(|(n, _)| n == name).unwrap_or(self.0.len());
+        self.remove(name);
+        self.0.insert(first, (name.clone(), value));
+    }
+
+    /// Removes every header called `name`.
+    pub fn remove(&mut self, name: &str) {
+        self.0.retain(|(n, _)| *n.as_bytes() != *name.as_bytes());
+    }
+
     /// The value of the first header called `name`, letter case as it is.
     #[must_use]
     pub fn first(&self, name: &str) -> Option<&Bytes> {
@@ -111,5 +123,21 @@ impl Headers {
 impl FromIterator<(Text, Bytes)> for Headers {
     fn from_iter<I: IntoIterator<Item = (Text, Bytes)>>(headers: I) -> Self {
         Self(headers.into_iter().collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn setting_a_header_leaves_one_of_its_name() {
+        let mut headers =
+            Record::default().with_header("a", "1").with_header("b", "2").with_header("a", "3").headers;
+        headers.set(&"b".into(), "4".into());
+        headers.set(&"a".into(), "5".into());
+        headers.set(&"c".into(), "6".into());
+        let all: Vec<_> = headers.iter().map(|(name, value)| (name.as_str(), &value[..])).collect();
+        assert_eq!(all, [("a", &b"5"[..]), ("b", b"4"), ("c", b"6")]);
     }
 }

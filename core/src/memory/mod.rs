@@ -5,6 +5,8 @@
 //! several runtimes of a process share them as processes share a server. Nothing in here depends on the
 //! order of a hash map or on a clock of its own: the same calls give the same answers.
 
+mod broker;
 mod store;
 
-pub use store::{Memory, MemoryConfig, MemoryTx};
+pub use broker::MemoryBroker;
+pub use store::{Memory, MemoryTx};

@@ -2,6 +2,8 @@
 
 pub(crate) mod boundary;
 pub(crate) mod chain;
+#[cfg(feature = "otel")]
+pub mod remote;
 pub mod retry;
 pub(crate) mod trace;
 

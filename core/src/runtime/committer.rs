@@ -3,7 +3,8 @@
 //! One task per worker and store, so that a key has one commit in flight (rule C5) and each snapshot of
 //! a watermark is the newest when it is written.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -32,8 +33,9 @@ pub(crate) struct Committer {
     store: Arc<dyn Store>,
     session: Mutex<SessionId>,
     inbox: Mailbox<Letter>,
-    /// Set once: whom the fates go to.
-    subscriptions: Mutex<Vec<Arc<Subscription>>>,
+    /// Whom the fates go to, by number. They own their part of the committer, not the other way round:
+    /// a worker that is dropped leaves nothing behind.
+    subscriptions: Mutex<Vec<Weak<Subscription>>>,
     lost: Mailbox<SessionId>,
 }
 
@@ -64,8 +66,8 @@ impl Committer {
         }
     }
 
-    pub(crate) fn serve(&self, subscription: Arc<Subscription>) {
-        lock(&self.subscriptions).push(subscription);
+    pub(crate) fn serve(&self, subscription: &Arc<Subscription>) {
+        lock(&self.subscriptions).push(Arc::downgrade(subscription));
     }
 
     pub(crate) fn session(&self) -> SessionId {
@@ -184,9 +186,7 @@ impl Committer {
         });
         self.mark_finished(group, round, &fates);
         let mut fates = fates.into_iter();
-        let subscriptions = lock(&self.subscriptions).clone();
-        let mut answers: std::collections::BTreeMap<(usize, usize), Vec<(usize, Vec<Fate>)>> =
-            Default::default();
+        let mut answers: BTreeMap<(usize, usize), Vec<Answer>> = BTreeMap::new();
         for (unit, from) in group.units.iter().zip(&round.from) {
             let own: Vec<Fate> = fates.by_ref().take(unit.events.len()).collect();
             if let Some(run) = from.run {
@@ -194,7 +194,9 @@ impl Committer {
             }
         }
         for ((subscription, shard), fates) in answers {
-            subscriptions[subscription].shards[shard].send(ToShard::Fates(fates));
+            if let Some(subscription) = self.subscription(subscription) {
+                subscription.shards[shard].send(ToShard::Fates(fates));
+            }
         }
     }
 
@@ -214,12 +216,13 @@ impl Committer {
                 offsets[event.claim].push(event.offset);
             }
         }
-        let subscriptions = lock(&self.subscriptions).clone();
         let written = (0..group.claims.len()).filter(|claim| held[*claim]).zip(positions);
         for (claim, (_, position)) in written {
             let tenure = &round.tenures[claim];
             tenure.committed(&position, &offsets[claim]);
-            subscriptions[tenure.subscription].moved.send(tenure.claim.partition);
+            if let Some(subscription) = self.subscription(tenure.subscription) {
+                subscription.moved.send(tenure.claim.partition);
+            }
         }
     }
 
@@ -231,7 +234,7 @@ impl Committer {
 
     /// Tells the subscription of a claim that another wants it.
     pub(crate) fn tell_owner(&self, claim: ClaimRef) {
-        for subscription in lock(&self.subscriptions).iter() {
+        for subscription in self.subscriptions() {
             if subscription.settings.scope == claim.scope {
                 subscription.control.send(Control::Wanted(claim.clone()));
             }
@@ -240,17 +243,22 @@ impl Committer {
 
     /// The subscriptions of this committer.
     pub(crate) fn subscriptions(&self) -> Vec<Arc<Subscription>> {
-        lock(&self.subscriptions).clone()
+        lock(&self.subscriptions).iter().filter_map(Weak::upgrade).collect()
+    }
+
+    fn subscription(&self, number: usize) -> Option<Arc<Subscription>> {
+        lock(&self.subscriptions)[number].upgrade()
     }
 
     fn stop_all(&self, tenures: &[Arc<Tenure>], error: &Error) {
-        let subscriptions = lock(&self.subscriptions).clone();
-        for tenure in tenures {
-            subscriptions[tenure.subscription]
-                .stop(Error::new(error.kind(), format!("a commit failed for good: {error}")));
+        for subscription in tenures.iter().filter_map(|tenure| self.subscription(tenure.subscription)) {
+            subscription.stop(Error::new(error.kind(), format!("a commit failed for good: {error}")));
         }
     }
 }
+
+/// A run's number, and the fates of its events.
+type Answer = (usize, Vec<Fate>);
 
 /// A group in the making.
 struct Round {

@@ -240,10 +240,10 @@ fn same_log(position: &Position, bounds: &Bounds) -> Result<(), Error> {
         let remedy = "rewind the subscription or accept the log as a new one";
         Err(Error::new(ErrorKind::LogChanged, format!("{what}; {remedy}")))
     };
-    if let (Some(known), Some(found)) = (&position.identity, &bounds.identity) {
-        if known != found {
-            return changed(format!("the log is another one: its identity was {known:?} and is {found:?}"));
-        }
+    if let (Some(known), Some(found)) = (&position.identity, &bounds.identity)
+        && known != found
+    {
+        return changed(format!("the log is another one: its identity was {known:?} and is {found:?}"));
     }
     if bounds.high < position.base {
         return changed(format!(

@@ -128,7 +128,7 @@ impl Worker {
             committer: self.committer.clone(),
             consumer,
         }));
-        self.committer.serve(sub.clone());
+        self.committer.serve(&sub);
         self.partitions.push(Partitions {
             sub: sub.clone(),
             store: self.store.clone(),

@@ -30,7 +30,7 @@ impl Harness for MemoryHarness {
     }
 
     async fn open(&self) -> Arc<dyn Store> {
-        self.memory.connect(&self.env)
+        self.memory.worker(&self.env)
     }
 
     async fn insert(tx: &mut Tx<Memory>, name: &str, text: &str) -> Result<(), Failure> {

@@ -16,43 +16,43 @@ use keylane_sqlite::Database;
 use tempfile::TempDir;
 
 /// Only a failing test waits that long.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
-pub struct File {
+pub(crate) struct File {
     folder: TempDir,
-    pub env: Env,
+    pub(crate) env: Env,
 }
 
 impl File {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { folder: tempfile::tempdir().unwrap(), env: Env::tokio() }
     }
 
-    pub fn path(&self) -> PathBuf {
+    pub(crate) fn path(&self) -> PathBuf {
         self.folder.path().join("log.db")
     }
 
     /// A log as another process would open it.
-    pub async fn open(&self, config: LogConfig) -> LogBroker {
+    pub(crate) async fn open(&self, config: LogConfig) -> LogBroker {
         self.open_in(&self.env, config).await
     }
 
-    pub async fn open_in(&self, env: &Env, config: LogConfig) -> LogBroker {
+    pub(crate) async fn open_in(&self, env: &Env, config: LogConfig) -> LogBroker {
         let database = Database::open_apart(self.path(), env).await.unwrap();
         LogBroker::over(database, config, env).await.unwrap()
     }
 }
 
 /// The defaults with so many partitions, and a life quick enough for tests of the dead.
-pub fn config(partitions: u32) -> LogConfig {
+pub(crate) fn config(partitions: u32) -> LogConfig {
     LogConfig { partitions, ..LogConfig::default() }
 }
 
-pub fn some(partitions: u32) -> NonZeroU32 {
+pub(crate) fn some(partitions: u32) -> NonZeroU32 {
     NonZeroU32::new(partitions).unwrap()
 }
 
-pub fn spec(source: &str, group: &str) -> ConsumerSpec {
+pub(crate) fn spec(source: &str, group: &str) -> ConsumerSpec {
     ConsumerSpec {
         subscription: "test".into(),
         source: source.into(),
@@ -63,16 +63,16 @@ pub fn spec(source: &str, group: &str) -> ConsumerSpec {
     }
 }
 
-pub fn to(stream: &str, key: &str, payload: impl ToString) -> Outgoing {
+pub(crate) fn to(stream: &str, key: &str, payload: impl ToString) -> Outgoing {
     let record = Record::new(payload.to_string()).with_key(key.to_owned());
     Outgoing { target: stream.to_owned(), record }
 }
 
-pub async fn publish(log: &LogBroker, batch: Vec<Outgoing>) -> Vec<Result<Receipt, Error>> {
+pub(crate) async fn publish(log: &LogBroker, batch: Vec<Outgoing>) -> Vec<Result<Receipt, Error>> {
     log.publisher().await.unwrap().publish(batch).await
 }
 
-pub async fn publish_all(log: &LogBroker, batch: Vec<Outgoing>) -> Vec<(Partition, u64)> {
+pub(crate) async fn publish_all(log: &LogBroker, batch: Vec<Outgoing>) -> Vec<(Partition, u64)> {
     let place = |receipt: Result<Receipt, Error>| {
         let receipt = receipt.unwrap();
         (receipt.partition.unwrap(), receipt.offset.unwrap())
@@ -80,33 +80,33 @@ pub async fn publish_all(log: &LogBroker, batch: Vec<Outgoing>) -> Vec<(Partitio
     publish(log, batch).await.into_iter().map(place).collect()
 }
 
-pub async fn pull(consumer: &Arc<dyn Consumer>, credits: usize) -> Result<Pulled, Error> {
+pub(crate) async fn pull(consumer: &Arc<dyn Consumer>, credits: usize) -> Result<Pulled, Error> {
     Env::tokio().timeout("a pull", PATIENCE, consumer.pull(credits)).await.unwrap()
 }
 
 /// The next change; deliveries are not expected before it.
-pub async fn change(consumer: &Arc<dyn Consumer>) -> Change {
+pub(crate) async fn change(consumer: &Arc<dyn Consumer>) -> Change {
     match pull(consumer, 1).await.unwrap() {
         Pulled::Change(change) => change,
         Pulled::Deliveries(deliveries) => panic!("deliveries before a change: {deliveries:?}"),
     }
 }
 
-pub async fn assigned(consumer: &Arc<dyn Consumer>) -> Vec<Partition> {
+pub(crate) async fn assigned(consumer: &Arc<dyn Consumer>) -> Vec<Partition> {
     match change(consumer).await {
         Change::Assigned(partitions) => partitions,
         other => panic!("{other:?} in place of an assignment"),
     }
 }
 
-pub async fn revoking(consumer: &Arc<dyn Consumer>) -> (Vec<Partition>, Handback) {
+pub(crate) async fn revoking(consumer: &Arc<dyn Consumer>) -> (Vec<Partition>, Handback) {
     match change(consumer).await {
         Change::Revoking { partitions, handback } => (partitions, handback),
         other => panic!("{other:?} in place of a revocation"),
     }
 }
 
-pub async fn lost(consumer: &Arc<dyn Consumer>) -> Vec<Partition> {
+pub(crate) async fn lost(consumer: &Arc<dyn Consumer>) -> Vec<Partition> {
     match change(consumer).await {
         Change::Lost(partitions) => partitions,
         other => panic!("{other:?} in place of a loss"),
@@ -114,7 +114,7 @@ pub async fn lost(consumer: &Arc<dyn Consumer>) -> Vec<Partition> {
 }
 
 /// Joins, is assigned all partitions, and starts them at the group's origin under epoch 1.
-pub async fn reader(log: &LogBroker, spec: ConsumerSpec) -> Arc<dyn Consumer> {
+pub(crate) async fn reader(log: &LogBroker, spec: ConsumerSpec) -> Arc<dyn Consumer> {
     let consumer = log.consumer(spec).await.unwrap();
     let mut starts = Vec::new();
     for partition in assigned(&consumer).await {
@@ -126,7 +126,7 @@ pub async fn reader(log: &LogBroker, spec: ConsumerSpec) -> Arc<dyn Consumer> {
 }
 
 /// Exactly so many deliveries, in pulls of at most `credits`.
-pub async fn take(consumer: &Arc<dyn Consumer>, count: usize, credits: usize) -> Vec<Delivery> {
+pub(crate) async fn take(consumer: &Arc<dyn Consumer>, count: usize, credits: usize) -> Vec<Delivery> {
     let mut taken = Vec::new();
     while taken.len() < count {
         let credits = credits.min(count - taken.len());
@@ -141,11 +141,11 @@ pub async fn take(consumer: &Arc<dyn Consumer>, count: usize, credits: usize) ->
     taken
 }
 
-pub fn text(delivery: &Delivery) -> String {
+pub(crate) fn text(delivery: &Delivery) -> String {
     String::from_utf8(delivery.record.payload.to_vec()).unwrap()
 }
 
 /// True when a pull is still waiting after everything that is ready has run.
-pub async fn nothing_to_pull(consumer: &Arc<dyn Consumer>) -> bool {
+pub(crate) async fn nothing_to_pull(consumer: &Arc<dyn Consumer>) -> bool {
     tokio::time::timeout(Duration::from_millis(150), consumer.pull(100)).await.is_err()
 }

@@ -6,21 +6,21 @@ use tokio::sync::watch;
 
 /// An environment whose clocks go on while its timers don't: a process under SIGSTOP.
 #[derive(Clone)]
-pub struct Freezer {
+pub(crate) struct Freezer {
     inner: Env,
     frozen: watch::Sender<bool>,
 }
 
 impl Freezer {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { inner: Env::tokio(), frozen: watch::Sender::new(false) }
     }
 
-    pub fn env(&self) -> Env {
+    pub(crate) fn env(&self) -> Env {
         Env::new(self.clone())
     }
 
-    pub fn freeze(&self, frozen: bool) {
+    pub(crate) fn freeze(&self, frozen: bool) {
         self.frozen.send_replace(frozen);
     }
 }

@@ -1,5 +1,7 @@
 //! The log from outside: stories over real files, with two "processes" on one file where it matters.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
 mod child;
 mod consume;
 mod damage;

@@ -22,6 +22,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
+use crate::config::NoKeys;
 use crate::env::{Env, Timestamp};
 use crate::error::Error;
 use crate::store::{
@@ -49,13 +50,6 @@ struct Database {
     clock: OnceLock<Env>,
 }
 
-/// `[store.memory]`: it has no keys.
-#[derive(Debug, Clone, Default, serde::Deserialize, schemars::JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct MemoryConfig {}
-
-impl crate::config::Component for MemoryConfig {}
-
 impl Memory {
     /// An empty database. Its clock is that of the first environment that opens it.
     #[must_use]
@@ -73,7 +67,7 @@ impl Memory {
 
     /// A handle for one worker.
     #[must_use]
-    pub fn connect(&self, env: &Env) -> Arc<dyn Store> {
+    pub fn worker(&self, env: &Env) -> Arc<dyn Store> {
         self.0.clock.get_or_init(|| env.clone());
         Arc::new(self.clone())
     }
@@ -111,11 +105,11 @@ impl std::fmt::Debug for Memory {
 
 impl StoreAdapter for Memory {
     const KIND: &'static str = "memory";
-    type Config = MemoryConfig;
+    type Config = NoKeys;
     type Connection = MemoryTx;
 
-    async fn open(&self, _config: MemoryConfig, env: &Env) -> Result<Arc<dyn Store>, Error> {
-        Ok(self.connect(env))
+    async fn open(&self, _config: NoKeys, env: &Env) -> Result<Arc<dyn Store>, Error> {
+        Ok(self.worker(env))
     }
 }
 

@@ -1,0 +1,91 @@
+//! Our arms: order by key, ledger by position, raw bytes, over two stores.
+
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::Duration;
+
+use keylane::broker::{Broker, BrokerAdapter};
+use keylane::memory::Memory;
+use keylane::{Env, Error, RawEvent, Routes, Runtime};
+use keylane_kafka::{Kafka, KafkaConfig, KafkaSubscription};
+use keylane_sqlite::Sqlite;
+
+use super::plain::touch;
+use super::topic::Topic;
+use crate::Broken;
+use crate::meter::METER;
+use crate::report::Measured;
+
+const SILENCE: Duration = Duration::from_secs(60);
+
+/// A store and the arm it makes.
+pub(crate) struct StoreArm {
+    pub(crate) arm: &'static str,
+    table: &'static str,
+}
+
+pub(crate) const STORES: &[StoreArm] = &[
+    StoreArm { arm: "keylane_memory", table: "[store.memory]" },
+    StoreArm { arm: "keylane_sqlite", table: "[store.sqlite]\npath = \"${PATH_OF_STORE}\"" },
+];
+
+pub(crate) fn read(topic: &Topic, store: &StoreArm) -> Result<Measured, Broken> {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("store.db").display().to_string();
+    let (servers, name, group) = (topic.servers.clone(), topic.name.clone(), topic.group());
+    let variables = move |asked: &str| match asked {
+        "PATH_OF_STORE" => Some(path.clone()),
+        "SERVERS" => Some(servers.clone()),
+        "TOPIC" => Some(name.clone()),
+        "GROUP" => Some(group.clone()),
+        _ => None,
+    };
+    METER.expect(topic.events);
+    let threads = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    threads.block_on(async {
+        let handle = Runtime::from_text(format!("{}\n{SUBSCRIPTION}", store.table))
+            .variables(variables)
+            .store(Memory::new())
+            .store(Sqlite)
+            .broker(OnKafka)
+            .subscription("noop", Routes::new().all(nothing))
+            .start()
+            .await?;
+        let cost = METER.cost(SILENCE).await?;
+        handle.shutdown();
+        handle.join().await?;
+        Ok(Measured::new(topic.events, cost))
+    })
+}
+
+const SUBSCRIPTION: &str = r#"
+[broker.main.kafka]
+bootstrap_servers = ["${SERVERS}"]
+
+[subscription.noop]
+source = "${TOPIC}"
+group = "${GROUP}"
+
+[subscription.noop.ledger]
+mode = "position"
+
+[subscription.noop.retry]
+on_exhausted = "skip"
+"#;
+
+async fn nothing(event: RawEvent) {
+    black_box((&event.meta().key, event.meta().place.offset, touch(&event)));
+    METER.note();
+}
+
+struct OnKafka;
+
+impl BrokerAdapter for OnKafka {
+    const KIND: &'static str = "kafka";
+    type Config = KafkaConfig;
+    type Subscription = KafkaSubscription;
+
+    async fn connect(&self, config: KafkaConfig, env: &Env) -> Result<Arc<dyn Broker>, Error> {
+        Kafka.connect(config, env.clone())
+    }
+}

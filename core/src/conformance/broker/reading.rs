@@ -1,0 +1,130 @@
+//! Where reading begins, and what the log holds (rule L2). Only brokers with partitions show these.
+
+use super::Harness;
+use super::stage::{Stage, numbered, texts};
+use crate::broker::Reset;
+use crate::conformance::skipped;
+use crate::env::Timestamp;
+use crate::event::Record;
+
+const NO_PARTITIONS: &str = "the broker has no partitions";
+
+/// Nothing of a partition is delivered before `start`, and every delivery bears its epoch.
+pub async fn nothing_before_start<H: Harness>(harness: &H) {
+    let stage = Stage::new(harness, 1).await;
+    if !stage.can.partitions {
+        return skipped("nothing_before_start", NO_PARTITIONS);
+    }
+    stage.publish_texts(numbered(0..5)).await;
+    let mut member = stage.join("g").await;
+    member.auto = false;
+    member.hold(1).await;
+    member.hears_nothing("before the start").await;
+    member.start(0, 0, 7).await;
+    // The member itself asserts the epoch of each delivery.
+    let taken = member.take(2).await;
+    assert!(taken.iter().all(|delivery| delivery.place.epoch == 7));
+    member.start(0, 2, 9).await;
+    let taken = member.take(3).await;
+    assert_eq!(texts(&taken), numbered(2..5).collect::<Vec<_>>());
+    assert!(
+        taken.iter().all(|delivery| delivery.place.epoch == 9),
+        "an older epoch's delivery after a new start"
+    );
+}
+
+/// Reading begins exactly at the given offset, whatever the broker has committed.
+pub async fn start_reads_from_position<H: Harness>(harness: &H) {
+    let stage = Stage::new(harness, 1).await;
+    if !stage.can.partitions {
+        return skipped("start_reads_from_position", NO_PARTITIONS);
+    }
+    let receipts = stage.publish_texts(numbered(0..8)).await;
+    let at = |number: usize| receipts[number].offset.unwrap_or(number as u64);
+    let mut first = stage.join("g").await;
+    let taken = first.take(3).await;
+    first.finish(taken).await;
+    first.close().await;
+    for (begin, epoch) in [(1, 2), (5, 3), (0, 4)] {
+        let mut next = stage.join("g").await;
+        next.auto = false;
+        next.hold(1).await;
+        next.start(0, at(begin), epoch).await;
+        let taken = next.take(8 - begin).await;
+        assert_eq!(texts(&taken), numbered(begin..8).collect::<Vec<_>>(), "from {begin}");
+        assert_eq!(taken[0].place.offset, at(begin));
+        next.close().await;
+    }
+}
+
+/// Low and high offset, the number of partitions, and an identity that is another source's no more.
+pub async fn bounds_describe_the_log<H: Harness>(harness: &H) {
+    let stage = Stage::new(harness, 2).await;
+    if !stage.can.partitions {
+        return skipped("bounds_describe_the_log", NO_PARTITIONS);
+    }
+    let mut member = stage.join("g").await;
+    member.auto = false;
+    member.hold(2).await;
+    let empty = member.consumer.bounds(0).await.expect("a partition has bounds");
+    assert_eq!((empty.low, empty.partitions), (empty.high, 2), "an empty log: {empty:?}");
+    let receipts = stage.publish(keys(40)).await;
+    for partition in 0..2 {
+        let bounds = member.consumer.bounds(partition).await.expect("a partition has bounds");
+        let there = receipts.iter().filter(|receipt| receipt.partition == Some(partition));
+        let offsets: Vec<u64> = there.filter_map(|receipt| receipt.offset).collect();
+        let (first, last) = (offsets.iter().min(), offsets.iter().max());
+        assert_eq!(Some(&bounds.low), first, "partition {partition} begins at its first record");
+        assert_eq!(Some(bounds.high), last.map(|last| last + 1), "partition {partition} ends after its last");
+        assert_eq!(bounds.identity, empty.identity, "one log has one identity");
+    }
+    let elsewhere = Stage::new(harness, 1).await;
+    let mut member = elsewhere.join("g").await;
+    member.auto = false;
+    member.hold(1).await;
+    let other = member.consumer.bounds(0).await.expect("a partition has bounds");
+    assert_eq!(other.partitions, 1);
+    match empty.identity {
+        Some(identity) => assert_ne!(other.identity, Some(identity), "another log has another identity"),
+        None => skipped("the identity of a log", "the broker can't say"),
+    }
+}
+
+fn keys(count: usize) -> Vec<Record> {
+    (0..count).map(|number| Record::new("x").with_key(format!("key {number}"))).collect()
+}
+
+/// The first record still there, the end, or the first record at or after a time.
+pub async fn origin_follows_the_reset<H: Harness>(harness: &H) {
+    let stage = Stage::new(harness, 1).await;
+    if !stage.can.partitions || !stage.can.seek {
+        return skipped("origin_follows_the_reset", "the broker reads from no position of one's choice");
+    }
+    let now = harness.env().wall().as_millis();
+    let timed = |number: i64| {
+        let mut record = Record::new(format!("record {number}")).with_key("one");
+        record.time = Some(Timestamp::from_millis(now - 10_000 + number * 1000));
+        record
+    };
+    let receipts = stage.publish((0..4).map(timed).collect()).await;
+    let at = |number: usize| receipts[number].offset.expect("a broker with partitions tells offsets");
+    let between = Timestamp::from_millis(now - 10_000 + 1500);
+    let exact = Timestamp::from_millis(now - 10_000 + 1000);
+    let later = Timestamp::from_millis(now + 60_000);
+    let cases = [
+        (Reset::Earliest, at(0)),
+        (Reset::Latest, at(3) + 1),
+        (Reset::Time(between), at(2)),
+        (Reset::Time(exact), at(1)),
+        (Reset::Time(Timestamp::from_millis(0)), at(0)),
+        (Reset::Time(later), at(3) + 1),
+    ];
+    for (number, (reset, expected)) in cases.into_iter().enumerate() {
+        let mut member = stage.join_at(&format!("g{number}"), reset).await;
+        member.auto = false;
+        member.hold(1).await;
+        let origin = member.consumer.origin(0).await.expect("a partition has an origin");
+        assert_eq!(origin, expected, "{reset:?}");
+        member.close().await;
+    }
+}
