@@ -93,8 +93,7 @@ fn over(sub: &Arc<Subscription>, items: Vec<Item>, finished: impl Fn(&Item) -> b
     let mut bytes = 0;
     for item in &items {
         bytes += item.bytes as usize;
-        if finished(item) {
-            item.tenure.finish_plain(&[item.offset()]);
+        if finished(item) && item.tenure.finish_plain(&[item.offset()]) {
             sub.committer.dirty(&item.tenure);
         }
         item.tenure.ended(1);

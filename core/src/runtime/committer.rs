@@ -33,6 +33,8 @@ pub(crate) struct Committer {
     store: Arc<dyn Store>,
     session: Mutex<SessionId>,
     inbox: Mailbox<Letter>,
+    /// Tenures with something finished that is not in the store's position yet, each at most once.
+    dirty: Mailbox<Arc<Tenure>>,
     /// Whom the fates go to, by number. They own their part of the committer, not the other way round:
     /// a worker that is dropped leaves nothing behind.
     subscriptions: Mutex<Vec<Weak<Subscription>>>,
@@ -41,14 +43,15 @@ pub(crate) struct Committer {
 
 enum Letter {
     Pending(Pending),
-    /// This tenure has something finished that is not in the store's position yet.
-    Dirty(Arc<Tenure>),
     /// Answered once everything sent before, and the tenure's position, is written.
     Flush(Arc<Tenure>, oneshot::Sender<()>),
 }
 
 /// A group has at most so many units; more would only make the others wait.
 const UNITS_MAX: usize = 4096;
+
+/// The least time between two groups that hold nothing but positions.
+const POSITIONS_EVERY: Duration = Duration::from_millis(5);
 
 /// How long to wait before a group is tried again that the store could not take.
 const AGAIN_AFTER: Duration = Duration::from_millis(50);
@@ -61,6 +64,7 @@ impl Committer {
             store,
             session: Mutex::new(session),
             inbox: Mailbox::new(),
+            dirty: Mailbox::new(),
             subscriptions: Mutex::new(Vec::new()),
             lost: Mailbox::new(),
         }
@@ -83,7 +87,7 @@ impl Committer {
     }
 
     pub(crate) fn dirty(&self, tenure: &Arc<Tenure>) {
-        self.inbox.send(Letter::Dirty(tenure.clone()));
+        self.dirty.send(tenure.clone());
     }
 
     /// Completes when everything sent before is committed, and the tenure's position with it; or when
@@ -102,8 +106,11 @@ impl Committer {
     /// Runs until its environment drops it.
     pub(crate) async fn run(self: Arc<Self>) {
         loop {
-            self.inbox.wait().await;
+            self.work().await;
             let mut round = Round::new(&self.env, self.session());
+            for tenure in self.dirty.take(usize::MAX) {
+                round.claim(&tenure);
+            }
             for letter in self.inbox.take(UNITS_MAX) {
                 if let Some(full) = round.add(letter) {
                     self.write(round).await;
@@ -112,6 +119,20 @@ impl Committer {
                 }
             }
             self.write(round).await;
+        }
+    }
+
+    /// Waits for something to write. A result is written at once; positions alone, for which nobody
+    /// waits, only now and then: otherwise an idle store would be asked for one group after the other.
+    async fn work(&self) {
+        let positions = async {
+            self.dirty.wait().await;
+            self.env.sleep(POSITIONS_EVERY).await;
+        };
+        // Biased: a result takes the positions with it.
+        tokio::select! { biased;
+            () = self.inbox.wait() => {}
+            () = positions => {}
         }
     }
 
@@ -293,11 +314,6 @@ impl Round {
     /// Adds a letter, or gives it back when it has to wait for the next group.
     fn add(&mut self, letter: Letter) -> Option<Letter> {
         match letter {
-            Letter::Dirty(tenure) => {
-                if tenure.is_dirty() {
-                    self.claim(&tenure);
-                }
-            }
             Letter::Flush(tenure, answer) => {
                 if !tenure.abort.is_cancelled() {
                     self.claim(&tenure);

@@ -7,7 +7,7 @@ use super::settings::{BudgetSettings, LedgerMode, Settings, WorkerSettings};
 use crate::broker::Capabilities;
 use crate::config;
 use crate::error::Error;
-use crate::event::{Field, Format, IdRule, KeyRule, KindRule, Limits, Pointer, Rules};
+use crate::event::Rules;
 use crate::middleware::chain::UnknownKind;
 use crate::middleware::{OnExhausted, RetryPolicy};
 use crate::store::Scope;
@@ -75,57 +75,9 @@ pub(super) fn subscription(
             per_key: own.per_key_max() as usize,
             window: WINDOW,
         },
-        rules: rules(subscription)?,
+        rules: Rules::of(&own.event, &own.limits),
         adapter: subscription.adapter.clone(),
     })
-}
-
-fn rules(subscription: &config::Subscription) -> Result<Rules, Error> {
-    let event = &subscription.config.event;
-    let refused = |key: &str| subscription.section.refuse(key, "names no place in an event");
-    let placed = |key: &str, place: &config::Locator| field(place).ok_or_else(|| refused(key));
-    Ok(Rules {
-        format: match event.format {
-            config::Format::Auto => Format::Auto,
-            config::Format::Cloudevents => Format::CloudEvents,
-            config::Format::Plain => Format::Plain,
-        },
-        id: match &event.id {
-            None => IdRule::Auto,
-            Some(config::Locator::Broker) => IdRule::Broker,
-            Some(place) => IdRule::Field(placed("event.id", place)?),
-        },
-        key: match &event.key {
-            None | Some(config::Locator::Broker) => KeyRule::Broker,
-            Some(place) => KeyRule::Field(placed("event.key", place)?),
-        },
-        kind: match &event.kind {
-            None => KindRule::Auto,
-            Some(config::Locator::Const(kind)) => KindRule::Const(kind.as_str().into()),
-            Some(place) => KindRule::Field(placed("event.kind", place)?),
-        },
-        sequence: event.sequence.as_ref().map(|place| placed("event.sequence", place)).transpose()?,
-        limits: limits(&subscription.config.limits),
-    })
-}
-
-fn field(place: &config::Locator) -> Option<Field> {
-    match place {
-        config::Locator::Header(name) => Some(Field::Header(name.as_str().into())),
-        config::Locator::Payload(pointer) => Pointer::parse(pointer).map(Field::Payload),
-        config::Locator::Broker | config::Locator::Const(_) => None,
-    }
-}
-
-fn limits(limits: &config::LimitsConfig) -> Limits {
-    Limits {
-        payload_max: limits.payload_max.as_usize(),
-        headers_max: limits.headers_max as usize,
-        header_bytes_max: limits.header_bytes_max.as_usize(),
-        depth_max: limits.depth_max,
-        key_bytes_max: limits.key_bytes_max.as_usize(),
-        id_bytes_max: limits.id_bytes_max.as_usize(),
-    }
 }
 
 fn retry(retry: &config::RetryConfig) -> RetryPolicy {

@@ -3,8 +3,12 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::subscription::Subscription;
+
+/// The least time between two tellings.
+const TELL_EVERY: Duration = Duration::from_millis(200);
 
 /// Runs until its environment drops it.
 pub(crate) async fn run(sub: Arc<Subscription>) {
@@ -24,8 +28,11 @@ pub(crate) async fn run(sub: Arc<Subscription>) {
         if bases.is_empty() {
             continue;
         }
+        // What moves meanwhile goes with the next telling: a request for each group would cost the broker
+        // more than the events.
         if let Err(error) = sub.consumer.commit(bases).await {
             tracing::warn!(subscription = %sub.settings.name, %error, "the broker did not take the position; the store has it");
         }
+        sub.env.sleep(TELL_EVERY).await;
     }
 }

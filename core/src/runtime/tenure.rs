@@ -89,7 +89,8 @@ impl Tenure {
 
     /// True while its events may be started.
     pub(crate) fn may_start(&self) -> bool {
-        !self.closing.load(Ordering::Acquire) && !self.abort.is_cancelled()
+        // Whatever aborts it closes it first.
+        !self.closing.load(Ordering::Acquire)
     }
 
     /// Starts nothing more, and tells running handlers that the end is near.
@@ -142,17 +143,15 @@ impl Tenure {
     }
 
     /// Marks events finished that need no row of their own.
-    pub(crate) fn finish_plain(&self, offsets: &[u64]) {
+    /// True when that was news: it has to go into a group.
+    #[must_use]
+    pub(crate) fn finish_plain(&self, offsets: &[u64]) -> bool {
         let mut progress = self.progress();
         for offset in offsets {
             progress.watermark.finish(*offset);
         }
         drop(progress);
-        self.dirty.store(true, Ordering::Release);
-    }
-
-    pub(crate) fn is_dirty(&self) -> bool {
-        self.dirty.load(Ordering::Acquire)
+        !self.dirty.swap(true, Ordering::AcqRel)
     }
 
     /// Its part of the next group, with all that is finished by now.

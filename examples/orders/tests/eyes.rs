@@ -27,10 +27,11 @@ impl Seen {
     pub(crate) async fn in_file(file: &Path, group: &str, published: Vec<String>) -> Self {
         let env = Env::tokio();
         let database = Database::open(file, &env).await.unwrap();
-        let effects = sqlx::query_as("SELECT event_id, order_id, version FROM order_effects ORDER BY applied")
-            .fetch_all(&mut *database.read().await.unwrap())
-            .await
-            .unwrap();
+        let effects =
+            sqlx::query_as("SELECT event_id, order_id, version FROM order_effects ORDER BY applied")
+                .fetch_all(&mut *database.read().await.unwrap())
+                .await
+                .unwrap();
         let config = SqliteConfig { path: file.display().to_string(), ..SqliteConfig::default() };
         let admin = Admin::new(Sqlite.open(config, &env).await.unwrap());
         let mut dead: BTreeMap<&'static str, BTreeSet<String>> = BTreeMap::new();

@@ -112,15 +112,21 @@ mod tests {
     use super::*;
 
     fn violations(lines: &[&str]) -> usize {
-        let whole = |line: &&str| if line.split(' ').count() > 2 { format!("{line} 1 99") } else { (*line).to_owned() };
+        let whole = |line: &&str| {
+            if line.split(' ').count() > 2 { format!("{line} 1 99") } else { (*line).to_owned() }
+        };
         check(&lines.iter().map(whole).collect::<Vec<_>>().join("\n")).violations.len()
     }
 
     #[test]
     fn turns_one_after_the_other_are_fine() {
-        assert_eq!(violations(&["start 1 0 a a.1", "start 1 1 b b.1", "done 1 0 a a.1", "start 1 2 a a.2"]), 0);
+        assert_eq!(
+            violations(&["start 1 0 a a.1", "start 1 1 b b.1", "done 1 0 a a.1", "start 1 2 a a.2"]),
+            0
+        );
         // A batch has several events of a key in one run.
-        let batch = ["start 1 0 a a.1", "start 1 0 a a.2", "done 1 0 a a.1", "done 1 0 a a.2", "start 1 1 a a.3"];
+        let batch =
+            ["start 1 0 a a.1", "start 1 0 a a.2", "done 1 0 a a.1", "done 1 0 a a.2", "start 1 1 a a.3"];
         assert_eq!(violations(&batch), 0);
         assert_eq!(violations(&["start 1 0 a a.1", "dropped 1 0 a a.1", "start 2 0 a a.1"]), 0);
     }

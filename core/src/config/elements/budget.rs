@@ -25,7 +25,7 @@ pub struct BudgetConfig {
 }
 
 /// Below this many a commit groups too little.
-const MESSAGES_LEAST: u32 = 1024;
+const MESSAGES_LEAST: u32 = 8192;
 
 impl Default for BudgetConfig {
     fn default() -> Self {

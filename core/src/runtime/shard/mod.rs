@@ -218,9 +218,10 @@ impl Shard {
         let ended = &mut self.ended;
         for (tenure, offsets) in &mut ended.plain {
             if !offsets.is_empty() {
-                tenure.finish_plain(offsets);
+                if tenure.finish_plain(offsets) {
+                    self.sub.committer.dirty(tenure);
+                }
                 tenure.ended(offsets.len());
-                self.sub.committer.dirty(tenure);
                 offsets.clear();
             }
         }
