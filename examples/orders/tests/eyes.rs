@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use keylane::event::Record;
 use keylane::store::{Reason, StoreAdapter};
 use keylane::{Admin, Env};
 use keylane_log::{LogBroker, LogConfig, Position};
@@ -61,7 +62,7 @@ impl Seen {
         }
         // A conflict shares its id with the event that came first.
         let died = |(reason, ids): (&&str, &BTreeSet<String>)| {
-            ids.iter().map(|id| (id.clone(), **reason == "conflict")).collect::<Vec<_>>()
+            ids.iter().map(|id| (id.clone(), *reason == "conflict")).collect::<Vec<_>>()
         };
         let dead: BTreeMap<String, bool> = self.dead.iter().flat_map(died).collect();
         for event in &self.published {
@@ -87,13 +88,13 @@ pub(crate) async fn published_in_log(file: &Path, stream: &str) -> Vec<String> {
     let log = LogBroker::over(database, LogConfig::default(), &env).await.unwrap();
     let mut ids = Vec::new();
     for (partition, bounds) in (0..).zip(log.bounds(stream).await.unwrap()) {
-        let mut offset = bounds.low;
-        while offset < bounds.high {
-            let from = [Position { stream: stream.to_owned(), partition, offset }];
-            let page = log.read(&from, PAGE).await.unwrap();
-            assert!(!page.is_empty(), "the log ends before its end");
-            offset += page.len() as u64;
-            ids.extend(page.iter().map(|read| read.record.headers.text("ce_id").unwrap().to_owned()));
+        let mut from = Position { stream: stream.to_owned(), partition, offset: bounds.low };
+        while from.offset < bounds.high {
+            let page = log.read(&[from], PAGE).await.unwrap().remove(0);
+            assert!(!page.records.is_empty(), "the log ends before its end");
+            let id = |record: &Record| record.headers.text("ce_id").unwrap().to_owned();
+            ids.extend(page.records.iter().map(|(_, record)| id(record)));
+            from = page.next;
         }
     }
     ids

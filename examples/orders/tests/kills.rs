@@ -44,7 +44,7 @@ fn killed_twenty_times_every_event_has_one_effect_in_order() {
     let sooner = [
         ("session = \"2s\"", "session = \"1s\""),
         // No kill may make a dead letter here: then the dead are known beforehand.
-        ("attempts_max = 5\n", "attempts_max = 5\ncrashes_max = 1000\n"),
+        ("attempts_max = 5\n", "attempts_max = 5\ncrashes_max = 100\n"),
     ];
     let scene = Scene::new(shipped, &sooner);
     let mut moments = Moments::new();
