@@ -78,13 +78,16 @@ impl Service {
     pub(crate) fn runtime(&self, trace: Arc<Trace>) -> Runtime {
         let gateway = Arc::new(Gateway::new(u64::from(self.run.seed)));
         let variables = self.variables.clone();
-        Runtime::from_source(self.source.clone())
+        let runtime = Runtime::from_source(self.source.clone())
             .env(self.env.clone())
             .variables(move |name| variables.look_up(name))
             .store(Sqlite)
             .broker(Log::on(Sqlite))
             .subscription(ORDERS, handlers::routes(gateway, trace))
-            .subscription(JOURNAL, journal::routes())
+            .subscription(JOURNAL, journal::routes());
+        #[cfg(feature = "kafka")]
+        let runtime = runtime.broker(keylane_kafka::Kafka);
+        runtime
     }
 }
 

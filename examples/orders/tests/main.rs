@@ -1,1 +1,8 @@
-//! The order service as a process: killed, paused, started again, and checked by other eyes than its own.
+//! The order service as a process: killed, paused and started again, and checked by eyes other than its
+//! own. What the handlers left behind is read from the file, and what they did from their own lines.
+
+mod eyes;
+mod kills;
+mod lifecycle;
+mod process;
+mod turns;

@@ -1,6 +1,8 @@
 //! Where events are published, seen from outside a subscription: how much lies there, and how far a
 //! group has come. The account trusts nobody else's count.
 
+#[cfg(feature = "kafka")]
+mod kafka;
 mod log;
 
 use std::collections::BTreeMap;
@@ -42,7 +44,10 @@ pub(crate) fn is_finished(ends: &BTreeMap<u32, (u64, u64)>, positions: &BTreeMap
 
 /// The kinds of broker that this build knows.
 pub(crate) fn enter(catalog: Catalog) -> Catalog {
-    log::enter(catalog)
+    let catalog = log::enter(catalog);
+    #[cfg(feature = "kafka")]
+    let catalog = kafka::enter(catalog);
+    catalog
 }
 
 /// The configured broker's topic, made where it is not there yet.
@@ -56,6 +61,10 @@ pub(crate) async fn connect(
         let what = format!("[broker.{BROKER}.KIND] is missing; orders publishes to the broker of this name");
         Error::new(ErrorKind::Config, what)
     })?;
+    #[cfg(feature = "kafka")]
+    if broker.kind == "kafka" {
+        return kafka::connect(broker.section.read()?, name, env).await;
+    }
     log::connect(broker.section.read()?, name, database, env).await
 }
 

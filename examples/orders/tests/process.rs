@@ -1,0 +1,139 @@
+//! The real binary as a child process.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+/// No single wait is longer; a test that gets there fails and shows what the processes said.
+const WAIT_MAX: Duration = Duration::from_secs(180);
+const LOOK_EVERY: Duration = Duration::from_millis(2);
+
+/// A folder with all that the processes of one test share.
+pub(crate) struct Scene {
+    pub(crate) folder: tempfile::TempDir,
+    config: PathBuf,
+    variables: Vec<(String, String)>,
+    started: std::cell::Cell<u32>,
+}
+
+impl Scene {
+    /// With a configuration made of one that is shipped: each pair is replaced, and must be there.
+    pub(crate) fn new(shipped: &str, replaced: &[(&str, &str)]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let toml = replaced.iter().fold(shipped.to_owned(), |toml, (old, new)| {
+            assert!(toml.contains(old), "the configuration has no {old}");
+            toml.replace(old, new)
+        });
+        let config = folder.path().join("orders.toml");
+        std::fs::write(&config, toml).unwrap();
+        Self { folder, config, variables: Vec::new(), started: std::cell::Cell::new(0) }
+    }
+
+    pub(crate) fn database(&self) -> PathBuf {
+        self.folder.path().join("orders.db")
+    }
+
+    pub(crate) fn trace(&self) -> PathBuf {
+        self.folder.path().join("trace")
+    }
+
+    /// Bytes of handlers' lines so far.
+    pub(crate) fn traced(&self) -> u64 {
+        std::fs::metadata(self.trace()).map_or(0, |file| file.len())
+    }
+
+    /// Appends a line of ours among those of the handlers.
+    pub(crate) fn note(&self, line: &str) {
+        use std::io::Write;
+        let mut file = File::options().append(true).create(true).open(self.trace()).unwrap();
+        file.write_all(format!("{line}\n").as_bytes()).unwrap();
+    }
+
+    pub(crate) fn start(&self, arguments: &[&str]) -> Orders {
+        self.started.set(self.started.get() + 1);
+        let said = self.folder.path().join(format!("said-{}", self.started.get()));
+        let out = File::create(&said).unwrap();
+        let child = Command::new(binary())
+            .args(["--data".as_ref(), self.folder.path().as_os_str()])
+            .args(["--config".as_ref(), self.config.as_os_str()])
+            .args(["--trace".as_ref(), self.trace().as_os_str()])
+            .args(arguments)
+            .envs(self.variables.iter().map(|(name, value)| (name, value)))
+            .env_remove("RUST_LOG")
+            .stdin(Stdio::null())
+            .stderr(out.try_clone().unwrap())
+            .stdout(out)
+            .spawn()
+            .unwrap();
+        Orders { child, said }
+    }
+}
+
+/// The release build that `tests/run` made for all tests, else cargo's own.
+fn binary() -> PathBuf {
+    match std::env::var_os("KEYLANE_BIN_DIR") {
+        Some(folder) => Path::new(&folder).join("orders"),
+        None => PathBuf::from(env!("CARGO_BIN_EXE_orders")),
+    }
+}
+
+/// A running process; killed when dropped.
+pub(crate) struct Orders {
+    child: Child,
+    said: PathBuf,
+}
+
+impl Orders {
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends SIGKILL and waits for the end. False: it had ended by itself.
+    pub(crate) fn kill(&mut self) -> bool {
+        if self.child.try_wait().unwrap().is_some() {
+            return false;
+        }
+        self.child.kill().unwrap();
+        let status = self.child.wait().unwrap();
+        // No code: it did not come to its own end in between.
+        status.code().is_none()
+    }
+
+    /// Waits until `happened`, or until the process ends by itself; true in the first case.
+    pub(crate) fn until(&mut self, mut happened: impl FnMut() -> bool) -> bool {
+        let began = Instant::now();
+        while !happened() {
+            if self.child.try_wait().unwrap().is_some() {
+                return false;
+            }
+            assert!(began.elapsed() < WAIT_MAX, "nothing happened for {WAIT_MAX:?}:\n{}", self.said());
+            std::thread::sleep(LOOK_EVERY);
+        }
+        true
+    }
+
+    /// Waits for its own end.
+    pub(crate) fn end(&mut self) -> ExitStatus {
+        self.until(|| false);
+        self.child.wait().unwrap()
+    }
+
+    /// Sends a signal by name.
+    pub(crate) fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args([&format!("-{name}"), &self.pid().to_string()]).status();
+        assert!(sent.unwrap().success(), "could not send {name}");
+    }
+
+    /// What it wrote to both outputs.
+    pub(crate) fn said(&self) -> String {
+        std::fs::read_to_string(&self.said).unwrap()
+    }
+}
+
+impl Drop for Orders {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
