@@ -2,3 +2,6 @@
 
 pub mod faults;
 pub mod sim;
+
+#[cfg(doctest)]
+mod pages;

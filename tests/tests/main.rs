@@ -2,3 +2,4 @@
 
 mod journey;
 mod sim;
+mod tidy;
