@@ -11,7 +11,7 @@ use crate::config::{Findings, Size};
 #[serde(deny_unknown_fields, default)]
 pub struct BudgetConfig {
     /// The most events. Left out: five times `concurrency`, so that distinct keys are found, and at
-    /// least 1024.
+    /// least 8192.
     #[schemars(range(min = 1, max = 10_000_000))]
     pub messages_max: Option<u32>,
 

@@ -12,7 +12,7 @@ fn the_least_that_works_has_defaults_for_everything_else() {
     let billing = &config.subscriptions["billing"];
     assert_eq!((billing.broker.as_str(), billing.group()), ("main", "billing"));
     assert_eq!(billing.config, SubscriptionConfig { source: "orders".into(), ..Default::default() });
-    assert_eq!((billing.config.messages_max(), billing.config.per_key_max()), (1024, 512));
+    assert_eq!((billing.config.messages_max(), billing.config.per_key_max()), (8192, 4096));
 }
 
 #[test]
