@@ -2,6 +2,7 @@
 //! own. What the handlers left behind is read from the file, and what they did from their own lines.
 
 mod eyes;
+mod kafka;
 mod kills;
 mod lifecycle;
 mod process;
