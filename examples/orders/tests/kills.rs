@@ -43,8 +43,9 @@ fn killed_twenty_times_every_event_has_one_effect_in_order() {
     let shipped = include_str!("../subscriptions.toml");
     let sooner = [
         ("session = \"2s\"", "session = \"1s\""),
+        ("member_expiry = \"2s\"", "member_expiry = \"1s\""),
         // No kill may make a dead letter here: then the dead are known beforehand.
-        ("attempts_max = 5\n", "attempts_max = 5\ncrashes_max = 100\n"),
+        ("crashes_max = 20", "crashes_max = 100"),
     ];
     let scene = Scene::new(shipped, &sooner);
     let mut moments = Moments::new();

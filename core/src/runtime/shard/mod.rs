@@ -11,13 +11,14 @@ mod turn;
 
 pub(crate) use fate::CONFLICT;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::Poll;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use slab::Slab;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::Item;
 use super::committer::Pending;
@@ -47,8 +48,16 @@ pub(crate) struct Shard {
     flights: FuturesUnordered<BoxFuture<'static, (usize, Ended)>>,
     /// Held for the next inline poll; moves along with a call that is pending.
     permit: Option<OwnedSemaphorePermit>,
+<<<<<<< HEAD
     /// The last round ended for want of a permit.
     starving: bool,
+=======
+    /// Places for events that are marked as started and have not run yet (rule T1): as many as may run. A
+    /// mark made long before its run would count the deaths of others against it.
+    marks: Arc<Semaphore>,
+    /// Events that wait for such a place, their lanes held.
+    unmarked: VecDeque<(LaneId, Item)>,
+>>>>>>> refs/heads/orders
     /// Batches that are being put together in this turn.
     forming: Vec<batch::Forming>,
     /// Lanes over the per-key bound, whose partitions are paused.
@@ -103,7 +112,12 @@ impl Shard {
             runs: Slab::new(),
             flights: FuturesUnordered::new(),
             permit: None,
+<<<<<<< HEAD
             starving: false,
+=======
+            marks: Arc::new(Semaphore::new(sub.settings.concurrency)),
+            unmarked: VecDeque::new(),
+>>>>>>> refs/heads/orders
             forming: Vec::new(),
             hot: Vec::new(),
             ended: Round::default(),
@@ -124,6 +138,7 @@ impl Shard {
             self.lanes.wake(now);
             let more = self.turns(now);
             self.land_ready().await;
+            self.mark_waiting();
             self.hand_on();
             self.cool();
             if more {
@@ -179,6 +194,12 @@ impl Shard {
     fn sweep(&mut self) {
         for item in self.lanes.retain(|item| item.tenure.may_start()) {
             self.leave_behind(item);
+        }
+        let (kept, gone) = self.unmarked.drain(..).partition(|(_, item)| item.tenure.may_start());
+        self.unmarked = kept;
+        for (lane, item) in gone {
+            self.let_go(&item);
+            self.lanes.finish(lane);
         }
     }
 

@@ -27,11 +27,15 @@ impl Shard {
                 self.start_formed(&sub.chain, now);
                 return false;
             }
-            let Some((lane, item)) = self.lanes.next() else {
+            let Some((lane, mut item)) = self.lanes.next() else {
                 self.start_formed(&sub.chain, now);
                 return self.lanes.ready() > 0;
             };
-            match sub.chain.enter(&item, now) {
+            let entry = sub.chain.enter(&item, now);
+            if let (Entry::Run(_), Some(history)) = (&entry, item.history.as_deref_mut()) {
+                history.marked = None;
+            }
+            match entry {
                 Entry::Run(route) if route.batch_max.is_some() => {
                     self.form(lane, item, route, &sub.chain, now)
                 }
@@ -129,10 +133,24 @@ impl Shard {
 
     /// Rule T1: the mark is durable before the handler runs. The lane waits for it.
     fn mark(&mut self, lane: LaneId, mut item: Item) {
-        item.history().mark = Mark::Made;
-        item.history().row = true;
-        let row = item.attempt_row(self.sub.env.wall(), Some(self.sub.committer.session()));
         self.lanes.hold(lane);
+        let Ok(place) = self.marks.clone().try_acquire_owned() else {
+            return self.unmarked.push_back((lane, item));
+        };
+        let history = item.history();
+        history.mark = Mark::Made;
+        history.marked = Some(place);
+        history.row = true;
+        let row = item.attempt_row(self.sub.env.wall(), Some(self.sub.committer.session()));
         self.commit_one(Some(lane), item, Verdict::Started(row), Vec::new(), Then::Start);
+    }
+
+    /// Marks those that waited for a place, as far as there are places.
+    pub(super) fn mark_waiting(&mut self) {
+        while self.marks.available_permits() > 0
+            && let Some((lane, item)) = self.unmarked.pop_front()
+        {
+            self.mark(lane, item);
+        }
     }
 }
