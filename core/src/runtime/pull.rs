@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::partitions::{self, Partitions};
+use super::shard::yield_once;
 use super::subscription::{Control, Subscription};
 use super::{admit, intake};
 use crate::broker::{Change, Partition, Pulled};
@@ -22,6 +23,10 @@ pub(crate) struct Puller {
     /// Cancelled when the worker drains: nothing more is pulled.
     draining: CancellationToken,
 }
+
+/// So many deliveries are asked for at a time. What runs soon after it was read is still in the processor's
+/// cache, which is worth more than larger batches.
+const PULL_MAX: usize = 256;
 
 /// How long to wait after a pull failed, at first and at most.
 const AGAIN_AFTER: Duration = Duration::from_millis(100);
@@ -52,12 +57,14 @@ impl Puller {
                 }
                 () = sub.budget.available(), if sub.budget.credits() == 0 => continue,
                 // Without credits only assignment changes come.
-                pulled = sub.consumer.pull(sub.budget.credits()) => pulled,
+                pulled = sub.consumer.pull(sub.budget.credits().min(PULL_MAX)) => pulled,
             };
             match pulled {
                 Ok(Pulled::Deliveries(deliveries)) => {
                     wait = AGAIN_AFTER;
                     self.deliveries(deliveries).await;
+                    // The first shard shares this task: it runs what was pulled while that is in the cache.
+                    yield_once().await;
                 }
                 Ok(Pulled::Change(change)) => self.change(change),
                 Err(error) if error.is_transient() => {

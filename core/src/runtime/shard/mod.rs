@@ -262,7 +262,7 @@ impl Shard {
 }
 
 /// Lets the other tasks of the thread go first, once.
-fn yield_once() -> impl Future<Output = ()> {
+pub(super) fn yield_once() -> impl Future<Output = ()> {
     let mut yielded = false;
     std::future::poll_fn(move |cx| {
         if std::mem::replace(&mut yielded, true) {
