@@ -24,6 +24,8 @@ pub mod memory;
 pub mod middleware;
 pub mod runtime;
 pub mod store;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod text;
 pub mod watermark;
 

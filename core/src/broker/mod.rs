@@ -1,7 +1,7 @@
 //! The broker's edges: [`Broker`] connects, [`Consumer`] reads one source, [`Publisher`] writes.
 //!
 //! These traits are all that an adapter implements. Their contracts are the bullets below; each has a
-//! check of the same name in [`conformance`](crate::conformance) (feature `conformance`).
+//! check of the same name in `keylane::conformance` (feature `conformance`).
 
 mod adapter;
 mod capabilities;

@@ -79,6 +79,13 @@ impl Handle {
         !self.0.ask_to_stop.is_cancelled() && self.0.subscriptions.iter().all(fine)
     }
 
+    /// True until it has ended, or a subscription stopped.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        let stopped = self.0.subscriptions.iter().any(|sub| sub.stopped.is_cancelled());
+        !stopped && !self.0.ended.is_cancelled()
+    }
+
     /// The partitions that wait for an operator, with the reason.
     #[must_use]
     pub fn halted(&self) -> Vec<Halted> {

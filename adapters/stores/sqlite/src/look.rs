@@ -8,7 +8,7 @@ use keylane::{Error, ErrorKind};
 use sqlx::{AssertSqlSafe, Row, SqliteConnection};
 
 use crate::error::failed;
-use crate::ledger::{json, table};
+use crate::ledger::{json, push_key, table};
 
 /// An event to look up in one scope.
 pub(crate) struct Sought<'a> {
@@ -30,9 +30,11 @@ pub(crate) async fn look(
         return Ok(known);
     }
     let ids: Vec<&str> = sought.iter().map(|event| event.id).collect();
+    let ids = if parked { json(&ids)? } else { String::new() };
     let found = sqlx::query(AssertSqlSafe(statement(generations, parked)))
-        .bind(json(&ids)?)
+        .bind(json(&keys(sought))?)
         .bind(scope)
+        .bind(ids)
         .fetch_all(connection)
         .await
         .map_err(|error| failed("could not look up events", error))?;
@@ -45,6 +47,15 @@ pub(crate) async fn look(
     Ok(known)
 }
 
+fn keys(sought: &[Sought<'_>]) -> Vec<String> {
+    let key = |event: &Sought<'_>| {
+        let mut text = String::with_capacity(2 * event.id.len());
+        push_key(&mut text, event.id);
+        text
+    };
+    sought.iter().map(key).collect()
+}
+
 /// Only what is known comes back as a row: usually nothing. The order of the joins is fixed, because
 /// nothing tells SQLite how short the list is.
 fn statement(generations: &[i64], parked: bool) -> String {
@@ -54,12 +65,12 @@ fn statement(generations: &[i64], parked: bool) -> String {
         let _ = write!(
             sql,
             "SELECT e.key AS at, 0 AS parked, l.payload_hash FROM json_each(?1) e
-             CROSS JOIN {table} l ON l.scope = ?2 AND l.id = e.value UNION ALL "
+             CROSS JOIN {table} l ON l.scope = ?2 AND l.id = unhex(e.value) UNION ALL "
         );
     }
     if parked {
         sql.push_str(
-            "SELECT e.key AS at, 1 AS parked, p.payload_hash FROM json_each(?1) e
+            "SELECT e.key AS at, 1 AS parked, p.payload_hash FROM json_each(?3) e
              CROSS JOIN keylane_parked p ON p.scope = ?2 AND p.id = e.value",
         );
     } else {

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::Harness;
-use super::stage::{Came, Member, Stage, committed_becomes, cuts, numbered, texts};
+use super::member::{Came, Member, texts};
+use super::stage::{Stage, committed_becomes, cuts, numbered};
 use crate::broker::{Base, Handback, Partition};
 use crate::conformance::skipped;
 use crate::event::Record;

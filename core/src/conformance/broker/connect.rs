@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::Harness;
-use super::stage::{Came, Member, Stage, cuts, numbered, text};
+use super::member::{Came, Member, text};
+use super::stage::{Stage, cuts, numbered};
 use crate::broker::Reset;
 use crate::conformance::skipped;
 use crate::error::Error;

@@ -7,7 +7,8 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 
 use super::Harness;
-use super::stage::{Came, Stage, numbered, texts};
+use super::member::{Came, texts};
+use super::stage::{Stage, numbered};
 use crate::event::Record;
 
 /// At most `credits` deliveries a call, and no delivery is missing.

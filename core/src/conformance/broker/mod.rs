@@ -28,6 +28,7 @@
 mod assignment;
 mod connect;
 mod delivery;
+mod member;
 mod publish;
 mod reading;
 mod settle;

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::Harness;
-use super::stage::{Stage, cuts, numbered, text, texts};
+use super::member::{text, texts};
+use super::stage::{Stage, cuts, numbered};
 use crate::broker::Outgoing;
 use crate::conformance::skipped;
 use crate::event::Record;

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::Harness;
-use super::stage::{Stage, numbered, texts};
+use super::member::texts;
+use super::stage::{Stage, numbered};
 use crate::broker::Reset;
 use crate::conformance::skipped;
 use crate::delivery::Delivery;

@@ -1,7 +1,8 @@
 //! What the broker is told, and what it does with it.
 
 use super::Harness;
-use super::stage::{Stage, committed_becomes, numbered, text, texts};
+use super::member::{text, texts};
+use super::stage::{Stage, committed_becomes, numbered};
 use crate::broker::{Base, Settles};
 use crate::conformance::skipped;
 use crate::delivery::Settlement;

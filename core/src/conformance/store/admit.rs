@@ -1,7 +1,8 @@
 //! Admission: what is known of a batch, in the batch's order (rules A1, P1, L4).
 
 use super::Harness;
-use super::stage::{Group, LONG, assert_lost, billing, dead, finish, park, payload, scope, worker};
+use super::events::{dead, finish, park, payload};
+use super::stage::{Group, LONG, assert_lost, billing, scope, worker};
 use crate::event::PayloadHash;
 use crate::store::{Admission, AdmitBatch, AdmitEvent, ClaimAnswer, Death, Parked, Reason};
 use crate::text::Text;

@@ -3,10 +3,8 @@
 use std::time::Duration;
 
 use super::Harness;
-use super::stage::{
-    Group, LONG, PARTITIONS, assert_lost, attempt_row, billing, dead, finish, park, scope, tried, worker,
-    worker_for,
-};
+use super::events::{attempt_row, dead, finish, park, tried};
+use super::stage::{Group, LONG, PARTITIONS, assert_lost, billing, scope, worker, worker_for};
 use crate::env::Timestamp;
 use crate::store::{ClaimAnswer, Fate, Position, Witness};
 use crate::text::Text;

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use super::Harness;
-use super::stage::{
-    Group, attempt_row, by_position, dead, finish, insert, insert_and_fail, park, payload, tried,
-    with_payload, worker,
+use super::events::{
+    attempt_row, by_position, dead, finish, insert, insert_and_fail, park, payload, tried, with_payload,
 };
+use super::stage::{Group, worker};
 use crate::handler::Failure;
 use crate::store::{Admission, AttemptRow, Claim, CommitEvent, Fate, Verdict};
 use crate::watermark::Watermark;

@@ -1,9 +1,8 @@
 //! Commit: one event's fault stays its own (rules C3 and C4).
 
 use super::Harness;
-use super::stage::{
-    Group, finish, insert, insert_and_fail, insert_and_panic, insert_and_refuse, keyed, payload, worker,
-};
+use super::events::{finish, insert, insert_and_fail, insert_and_panic, insert_and_refuse, keyed, payload};
+use super::stage::{Group, worker};
 use crate::handler::{Failure, FailureClass};
 use crate::store::{Admission, Fate};
 

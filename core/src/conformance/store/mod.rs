@@ -7,6 +7,7 @@ mod admit;
 mod claims;
 mod commit;
 mod commit_failures;
+mod events;
 mod operators;
 mod resolve;
 mod sessions;

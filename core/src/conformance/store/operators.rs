@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use super::Harness;
-use super::stage::{
-    Group, PATIENCE, dead, finish, insert, park, payload, scope, tried, unpark, uuid_of, worker,
-};
+use super::events::{dead, finish, insert, park, payload, tried, unpark, uuid_of};
+use super::stage::{Group, PATIENCE, scope, worker};
 use crate::conformance::patience;
+use crate::env::Instant;
 use crate::store::{Admission, DeadQuery, Fate, Parked, ParkedId, ReleaseAnswer, Store};
 
 async fn letters(store: &dyn Store, after: Option<ParkedId>, limit: usize) -> Vec<Parked> {
@@ -31,6 +31,7 @@ pub async fn dead_letters_are_listed<H: Harness>(harness: &H) {
     while let page @ [_, ..] = &letters(&*reader, paged.last().map(Parked::parked_id), 3).await[..] {
         assert!(page.len() <= 3, "a page is no longer than asked");
         paged.extend_from_slice(page);
+        assert!(paged.len() <= parked.len(), "a page begins after the one before it");
     }
     assert_eq!(paged, parked);
     let query = DeadQuery { subscription: scope("seating").subscription, after: None, limit: 10 };
@@ -115,19 +116,22 @@ pub async fn sweep_forgets_only_the_old<H: Harness>(harness: &H) {
     assert_eq!(a.store.sweep("billing", Duration::from_secs(3600)).await.expect("a sweep"), 0);
     assert_eq!(a.admit(&claim, &[("old", payload("old"))]).await, [Admission::Finished], "it is young yet");
 
-    let mut round = 10;
-    let what = "an old ledger row is dropped";
-    patience::until(&harness.env(), what, PATIENCE, async || {
-        round += 1;
+    let env = harness.env();
+    let mut finished: Vec<(Instant, String)> = Vec::new();
+    patience::until(&env, "an old ledger row is dropped", PATIENCE, async || {
+        let offset = 10 + finished.len() as u64;
         // Freshly finished, one with an id whose own time is years ago (rule L1).
-        let (young, backdated) = (format!("young-{round}"), uuid_of(1_500_000_000_000 + round));
-        let group =
-            Group::of(&claim).event(finish(round * 2, &young)).event(finish(round * 2 + 1, &backdated));
+        let ids = [format!("young-{offset}"), uuid_of(1_500_000_000_000 + offset)];
+        let group = Group::of(&claim).event(finish(offset, &ids[0])).event(finish(offset + 1, &ids[1]));
+        finished.extend(ids.map(|id| (env.now(), id)));
         assert!(a.fates(group).await.iter().all(Fate::is_committed));
         a.store.sweep("billing", keep).await.expect("a sweep");
         a.store.sweep("seating", Duration::ZERO).await.expect("a sweep of another subscription");
-        let asked = [&young, &backdated].map(|id| (id.as_str(), payload(id)));
-        assert_eq!(a.admit(&claim, &asked).await, [Admission::Finished; 2], "younger than the keep time");
+        let swept = env.now();
+        let young = finished.iter().filter(|(begun, _)| swept.since(*begun) < keep);
+        let asked: Vec<_> = young.map(|(_, id)| (id.as_str(), payload(id))).collect();
+        let known = a.admit(&claim, &asked).await;
+        assert_eq!(known, vec![Admission::Finished; asked.len()], "younger than the keep time");
         (a.admit(&claim, &[("old", payload("old"))]).await == [Admission::Fresh]).then_some(())
     })
     .await;

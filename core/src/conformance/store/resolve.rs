@@ -3,10 +3,8 @@
 use std::time::Duration;
 
 use super::Harness;
-use super::stage::{
-    Group, assert_lost, by_position, dead, finish, insert, insert_at, park, payload, tried, with_payload,
-    worker,
-};
+use super::events::{by_position, dead, finish, insert, insert_at, park, payload, tried, with_payload};
+use super::stage::{Group, assert_lost, worker};
 use crate::conformance::Gate;
 use crate::store::{Admission, Claim, CommitGroup, Fate, SessionId};
 

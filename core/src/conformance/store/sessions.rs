@@ -1,9 +1,8 @@
 //! Sessions: identity, expiry, takeover (rules S1 and S4).
 
 use super::Harness;
-use super::stage::{
-    Group, LONG, PATIENCE, assert_lost, finish, fresh_session, insert, insert_at, payload, worker, worker_for,
-};
+use super::events::{finish, insert, insert_at, payload};
+use super::stage::{Group, LONG, PATIENCE, assert_lost, fresh_session, worker, worker_for};
 use crate::conformance::{Gate, patience};
 use crate::store::{Admission, ClaimAnswer, Fate, NewSession};
 

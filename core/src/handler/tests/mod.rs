@@ -51,6 +51,8 @@ fn item(kind: &str, at: usize, payload: &str) -> CallItem {
         subscription: "billing".into(),
     };
     let payload = bytes::Bytes::copy_from_slice(payload.as_bytes());
+    // A buffer's first clone makes it a shared one, which adapters hand over already.
+    drop(payload.clone());
     let envelope = Envelope { meta, payload, raw: None };
     CallItem { envelope: Arc::new(envelope), attempt: 1 }
 }

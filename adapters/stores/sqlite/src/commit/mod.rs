@@ -28,7 +28,8 @@ use pass::{Mode, Ran};
 pub(crate) async fn commit(store: &SqliteStore, group: &CommitGroup) -> Result<Committed, Error> {
     let mut course = Course::new(group);
     let mut wanted = Vec::new();
-    let mut todo = vec![0..group.units.len()];
+    let whole = 0..group.units.len();
+    let mut todo = vec![whole];
     while let Some(units) = todo.pop() {
         match transact(store, &course, units.clone()).await {
             Ok(Answer::Committed { fates, wanted: reported }) => {

@@ -5,7 +5,6 @@ use keylane::store::{Admission, AttemptRow, CommitEvent, CommitGroup, Fate, Verd
 use sqlx::SqliteConnection;
 
 use super::facts::Facts;
-use crate::database::Writer;
 use crate::{SqliteStore, claim, parking, session};
 
 /// U1: the write lock is taken first. It waits out the lost transaction, which may still be running,
@@ -17,12 +16,16 @@ pub(crate) async fn resolve(store: &SqliteStore, group: &CommitGroup) -> Result<
     fates
 }
 
-async fn read(store: &SqliteStore, writer: &mut Writer<'_>, group: &CommitGroup) -> Result<Vec<Fate>, Error> {
-    session::check(writer, group.session).await?;
-    let facts = Facts::read(store, writer, group, 0..group.events().count(), true).await?;
+async fn read(
+    store: &SqliteStore,
+    connection: &mut SqliteConnection,
+    group: &CommitGroup,
+) -> Result<Vec<Fate>, Error> {
+    session::check(connection, group.session).await?;
+    let facts = Facts::read(store, connection, group, 0..group.events().count(), true).await?;
     let mut fates = Vec::new();
     for (number, event) in group.events().enumerate() {
-        fates.push(fate(writer, group, &facts, number, event).await?);
+        fates.push(fate(connection, group, &facts, number, event).await?);
     }
     Ok(fates)
 }

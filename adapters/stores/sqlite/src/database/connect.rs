@@ -18,6 +18,9 @@ const BUSY_TIMEOUT: Duration = Duration::from_millis(250);
 const BUSY_TRIES_MAX: usize = 8;
 /// Pages that the writer keeps in memory, in KiB as the pragma wants it: the hot end of the ledger.
 const WRITER_CACHE: &str = "-16384";
+/// Pages in the write-ahead log between two checkpoints: 32 MiB. The hot pages of ledger, log and claims
+/// are written into the file once a checkpoint, so that rare ones cost commits less.
+const CHECKPOINT_EVERY: &str = "8000";
 
 /// A connection that writes: WAL, durable at each commit, guarded against commits that are not ours.
 pub(super) async fn writer(path: &Path, env: &Env) -> Result<Guarded, Error> {
@@ -25,7 +28,8 @@ pub(super) async fn writer(path: &Path, env: &Env) -> Result<Guarded, Error> {
         .create_if_missing(true)
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
-        .pragma("cache_size", WRITER_CACHE);
+        .pragma("cache_size", WRITER_CACHE)
+        .pragma("wal_autocheckpoint", CHECKPOINT_EVERY);
     let mut connection = connect(path, env, &options).await?;
     let guards = Guards::default();
     guards.attach(&mut connection).await.map_err(|error| opening(path, error))?;

@@ -1,4 +1,4 @@
-//! The store's contract, twice: workers of one process, and workers of different processes on one file.
+//! One database file and the workers on it.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,15 +13,15 @@ use keylane_sqlite::{Database, Sqlite, SqliteStore};
 /// Longer than any check lets a write wait.
 const EFFECT_LIMIT: Duration = Duration::from_secs(60);
 
-struct OneFile {
+pub(crate) struct OneFile {
     folder: tempfile::TempDir,
-    env: Env,
+    pub(crate) env: Env,
     /// Each worker has a database of its own, as another process would.
     apart: bool,
 }
 
 impl OneFile {
-    async fn new(apart: bool) -> Self {
+    pub(crate) async fn new(apart: bool) -> Self {
         let file = Self { folder: tempfile::tempdir().unwrap(), env: Env::tokio(), apart };
         let database = file.database().await;
         let mut writer = database.write().await.unwrap();
@@ -37,11 +37,11 @@ impl OneFile {
         file
     }
 
-    fn path(&self) -> PathBuf {
+    pub(crate) fn path(&self) -> PathBuf {
         self.folder.path().join("app.db")
     }
 
-    async fn database(&self) -> Arc<Database> {
+    pub(crate) async fn database(&self) -> Arc<Database> {
         if self.apart {
             Database::open_apart(self.path(), &self.env).await.unwrap()
         } else {
@@ -82,12 +82,4 @@ impl Harness for OneFile {
             .await
             .unwrap()
     }
-}
-
-mod one_process {
-    keylane::store_conformance!(super::OneFile::new(false).await);
-}
-
-mod two_processes {
-    keylane::store_conformance!(super::OneFile::new(true).await);
 }
