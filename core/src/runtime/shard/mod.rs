@@ -296,7 +296,11 @@ impl Shard {
 }
 
 /// Lets the other tasks of the thread go first, once.
+<<<<<<< HEAD
 pub(crate) fn yield_once() -> impl Future<Output = ()> {
+=======
+pub(super) fn yield_once() -> impl Future<Output = ()> {
+>>>>>>> refs/heads/benches
     let mut yielded = false;
     std::future::poll_fn(move |cx| {
         if std::mem::replace(&mut yielded, true) {
