@@ -33,17 +33,40 @@ pub(crate) fn begin(make: impl FnOnce() -> BoxFuture<'static, Outcome>) -> BoxFu
 }
 
 /// Polls a new call once, where it stands: most handlers never wait. `None`: it is pending.
-pub(crate) fn poll_inline(future: &mut BoxFuture<'static, Outcome>) -> Option<Ended> {
+pub(crate) fn poll_inline(started: &mut Started) -> Option<Ended> {
     let mut context = Context::from_waker(Waker::noop());
-    match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(&mut context))) {
+    match catch_unwind(AssertUnwindSafe(|| started.future.as_mut().poll(&mut context))) {
         Ok(Poll::Ready(outcome)) => Some(Ended::Returned(outcome)),
         Ok(Poll::Pending) => None,
         Err(panic) => Some(Ended::Panicked(message(panic))),
     }
 }
 
-/// The rest of a call that is pending after its first poll.
+/// A call that was made and not polled yet.
+pub(crate) struct Started {
+    pub(crate) future: BoxFuture<'static, Outcome>,
+    /// Of a call with a task of its own: ready when that task is gone.
+    task: Option<oneshot::Receiver<()>>,
+}
+
+/// The rest of a call that is pending after its first poll. A call that is dropped is over when its work
+/// is: a task of its own goes on to its next await, and its key waits for that.
 pub(crate) async fn bounded(
+    env: Env,
+    started: Started,
+    limit: Duration,
+    lost: CancellationToken,
+    out_of_promise: CancellationToken,
+) -> Ended {
+    let Started { future, task } = started;
+    let ended = within(env, future, limit, lost, out_of_promise).await;
+    if let (Ended::TimedOut(_) | Ended::Aborted, Some(task)) = (&ended, task) {
+        task.await.ok();
+    }
+    ended
+}
+
+async fn within(
     env: Env,
     future: BoxFuture<'static, Outcome>,
     limit: Duration,
@@ -63,23 +86,29 @@ pub(crate) async fn bounded(
     }
 }
 
-/// Moves a call to a task of its own; dropping what is returned drops the task's work as well.
-pub(crate) fn spawned(
-    env: &Env,
-    future: BoxFuture<'static, Outcome>,
-    items: usize,
-) -> BoxFuture<'static, Outcome> {
+/// A call that is polled where its lane is.
+pub(crate) fn inline(future: BoxFuture<'static, Outcome>) -> Started {
+    Started { future, task: None }
+}
+
+/// Moves a call to a task of its own; dropping what is returned drops the task's work at its next await.
+pub(crate) fn spawned(env: &Env, future: BoxFuture<'static, Outcome>, items: usize) -> Started {
+    let (here, gone) = oneshot::channel();
     let (answer, answered) = oneshot::channel();
     let dropped = CancellationToken::new();
     let guard = dropped.clone().drop_guard();
     env.spawn("handler", async move {
-        let work = AssertUnwindSafe(future).catch_unwind();
-        tokio::select! { biased;
-            () = dropped.cancelled() => {}
-            result = work => drop(answer.send(result)),
+        {
+            let work = AssertUnwindSafe(future).catch_unwind();
+            tokio::select! { biased;
+                () = dropped.cancelled() => {}
+                result = work => drop(answer.send(result)),
+            }
         }
+        // The work is dropped by now, if it did not end.
+        drop(here);
     });
-    Box::pin(async move {
+    let future = Box::pin(async move {
         let result = answered.await;
         drop(guard);
         match result {
@@ -87,7 +116,8 @@ pub(crate) fn spawned(
             Ok(Err(panic)) => std::panic::resume_unwind(panic),
             Err(_) => Outcome::failed(items, &Failure::new("the handler's task was dropped")),
         }
-    })
+    });
+    Started { future, task: Some(gone) }
 }
 
 /// A poll that takes longer holds up its whole shard.

@@ -18,10 +18,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::boundary::{self, Ended};
+use super::boundary::{self, Ended, Started};
 use super::retry::{RetryPolicy, Verdict};
 use super::trace::Trace;
-use crate::env::{BoxFuture, Env, Instant};
+use crate::env::{Env, Instant};
 use crate::handler::{Call, CallItem, Failure, Items, Outcome, Route, RouteTable};
 use crate::runtime::{Item, Mark, Promise};
 use crate::store::{Death, Effect};
@@ -111,7 +111,7 @@ impl Chain {
     }
 
     /// Starts the call of these items, which share a tenure and a route.
-    pub(crate) fn call(&self, route: &Route, items: &[Item]) -> BoxFuture<'static, Outcome> {
+    pub(crate) fn call(&self, route: &Route, items: &[Item]) -> Started {
         let call = |item: &Item| CallItem { envelope: item.envelope.clone(), attempt: item.attempts() + 1 };
         let events = match items {
             [item] if route.batch_max.is_none() => Items::One(call(item)),
@@ -120,7 +120,11 @@ impl Chain {
         let scene = items[0].tenure.scene.clone();
         let future = boundary::begin(|| route.handler.call(Call { events, scene }));
         let future = self.trace.around(items, future);
-        if route.spawned { boundary::spawned(&self.env, future, items.len()) } else { future }
+        if route.spawned {
+            boundary::spawned(&self.env, future, items.len())
+        } else {
+            boundary::inline(future)
+        }
     }
 
     /// The limit of one call.

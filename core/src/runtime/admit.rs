@@ -58,7 +58,14 @@ async fn ask(sub: &Arc<Subscription>, store: &dyn Store, items: &[Item]) -> Opti
                 }
                 return Some(all);
             }
-            Err(error) if error.kind() == ErrorKind::SessionLost => return None,
+            Err(error) if error.kind() == ErrorKind::SessionLost => {
+                sub.committer.lost().send(sub.committer.session());
+                return None;
+            }
+            Err(error) if !error.is_transient() => {
+                sub.stop(error);
+                return None;
+            }
             Err(error) => {
                 tracing::warn!(subscription = %sub.settings.name, %error, again_in = ?wait, "admission failed");
                 sub.env.sleep(wait).await;

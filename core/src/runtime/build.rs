@@ -186,10 +186,9 @@ impl Runtime {
         let kind = &config.store.kind;
         let adapter = self.stores.iter().find(|adapter| adapter.kind() == kind);
         let adapter = adapter.expect("the catalog holds the stores of this runtime and no other");
-        adapter
-            .open(&config.store.section, env)
-            .await
-            .map_err(|error| error.context(format!("[store.{kind}]")))
+        let opened = adapter.open(&config.store.section, env).await;
+        let store = opened.map_err(|error| error.context(format!("[store.{kind}]")))?;
+        Ok(self.store_layers.iter().fold(store, |store, layer| layer(store)))
     }
 
     async fn connect(&self, config: &Config, env: &Env) -> Result<BTreeMap<String, Arc<dyn Broker>>, Error> {

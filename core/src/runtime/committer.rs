@@ -223,7 +223,7 @@ impl Committer {
 
     fn mark_finished(&self, group: &CommitGroup, round: &Round, fates: &[Fate]) {
         let excluded = |claim: usize| {
-            round.tenures[claim].abort.is_cancelled()
+            round.tenures[claim].is_lost()
                 || group
                     .events()
                     .zip(fates)
@@ -315,7 +315,7 @@ impl Round {
     fn add(&mut self, letter: Letter) -> Option<Letter> {
         match letter {
             Letter::Flush(tenure, answer) => {
-                if !tenure.abort.is_cancelled() {
+                if !tenure.is_lost() {
                     self.claim(&tenure);
                 }
                 self.flushed.push(answer);

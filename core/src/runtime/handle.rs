@@ -57,6 +57,7 @@ impl Handle {
         let error = Arc::new(Mutex::new(None));
         let subscriptions = worker.subscriptions().to_vec();
         let (asked, over, kept) = (ask_to_stop.clone(), ended.clone(), error.clone());
+        let set = env.clone();
         env.spawn("drain", async move {
             tokio::select! { biased;
                 () = asked.cancelled() => {}
@@ -65,6 +66,8 @@ impl Handle {
             worker.drain().await;
             *kept.lock().unwrap_or_else(PoisonError::into_inner) = worker.take_error();
             over.cancel();
+            // Nothing goes on after the end: no renewal, no claim, no sweep.
+            set.abandon();
         });
         Self(Arc::new(Inner { env, store, brokers, subscriptions, ask_to_stop, ended, error }))
     }

@@ -67,11 +67,16 @@ pub(crate) fn take_in_released(sub: &Arc<Subscription>, released: Vec<Parked>) -
         if !progress.releasing.insert(parked.offset) {
             continue;
         }
-        drop(progress);
         let place = Place { partition: parked.partition, epoch: tenure.claim.epoch, offset: parked.offset };
         let mut item = item_of(sub, &tenure, parked.record.clone(), place);
+        let mark = progress.marks_left > 0;
+        recall(&mut item, progress.tried.remove(&parked.offset), mark);
         let history = item.history();
         history.row = true;
+        // One more try than it had: a release does not begin from nothing.
+        history.attempts = history.attempts.max(parked.attempts);
+        history.crashes = history.crashes.max(parked.crashes);
+        history.first_at = Some(parked.first_at);
         history.parked = Some(Box::new(parked));
         items.push(item);
     }

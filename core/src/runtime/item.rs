@@ -66,6 +66,11 @@ impl Item {
         self.history.get_or_insert_default()
     }
 
+    /// Its mark as started is in the store (rule T1).
+    pub(crate) fn is_marked(&self) -> bool {
+        self.history.as_ref().is_some_and(|history| history.mark == Mark::Made)
+    }
+
     pub(crate) fn attempts(&self) -> u32 {
         self.history.as_ref().map_or(0, |history| history.attempts)
     }

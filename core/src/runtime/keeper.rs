@@ -20,6 +20,9 @@ pub(crate) struct Keeper {
     pub(crate) worker: Arc<WorkerSettings>,
 }
 
+/// So often in a session's lifetime it is looked whether the promise still holds.
+const WATCHES: u32 = 50;
+
 /// How long to wait after a renewal that did not get through.
 const AGAIN_AFTER: Duration = Duration::from_millis(200);
 
@@ -43,6 +46,18 @@ impl Keeper {
 
     /// Runs until its environment drops it.
     pub(crate) async fn run(self) {
+        futures_util::future::join(self.watch(), self.keep()).await;
+    }
+
+    /// Ends the promise when its time has passed, whatever a renewal is waiting for (rule S4).
+    async fn watch(&self) {
+        loop {
+            self.env.sleep(self.worker.session / WATCHES).await;
+            self.promise.enforce();
+        }
+    }
+
+    async fn keep(&self) {
         loop {
             let pause = self.worker.session / 3;
             tokio::select! { biased;

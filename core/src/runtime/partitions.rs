@@ -60,7 +60,9 @@ pub(crate) fn give_up(partitions: &Partitions, tenures: Vec<Arc<Tenure>>, handba
     }
     partitions.sub.stir_shards();
     let own = partitions.clone();
+    let leaving = partitions.sub.leaving.clone().try_acquire_owned();
     partitions.sub.env.spawn("give-up", async move {
+        let _leaving = leaving;
         let bases = own.hand_over(tenures, own.worker.grace).await;
         if let Some(handback) = handback {
             handback.done(bases);
@@ -71,29 +73,26 @@ pub(crate) fn give_up(partitions: &Partitions, tenures: Vec<Arc<Tenure>>, handba
 impl Partitions {
     /// Ends tenures that are closed already; gives the bases that the broker may be told.
     pub(crate) async fn hand_over(&self, tenures: Vec<Arc<Tenure>>, grace: Duration) -> Vec<Base> {
+        let ends = tenures.iter().map(|tenure| self.end(tenure, grace));
+        futures_util::future::join_all(ends).await.into_iter().flatten().collect()
+    }
+
+    /// Ends one tenure; its base, if that is durable. Every step has a limit: a store that is away, or a
+    /// handler that never awaits, holds up nobody else.
+    async fn end(&self, tenure: &Arc<Tenure>, grace: Duration) -> Option<Base> {
         let env = &self.sub.env;
-        let all_empty = async {
-            for tenure in &tenures {
-                tenure.empty().await;
-            }
-        };
-        if env.timeout("the grace", grace, all_empty).await.is_err() {
-            for tenure in &tenures {
-                tenure.abort.cancel();
-            }
+        if env.timeout("the grace", grace, tenure.empty()).await.is_err() {
+            tenure.abort.cancel();
             self.sub.stir_shards();
         }
-        let mut bases = Vec::new();
-        for tenure in &tenures {
-            let whole = env.timeout("a dropped handler", LAST_MOMENT, tenure.empty()).await.is_ok();
-            let held = !tenure.abort.is_cancelled();
-            if held {
-                self.sub.committer.flush(tenure).await;
-                bases.push(tenure.base());
-            }
-            self.release(&tenure.claim, held && whole).await;
-        }
-        bases
+        let whole = env.timeout("a dropped handler", LAST_MOMENT, tenure.empty()).await.is_ok();
+        let written =
+            env.timeout("the last position", LAST_MOMENT, self.sub.committer.flush(tenure)).await.is_ok();
+        let base = (written && !tenure.is_lost()).then(|| tenure.base());
+        // What may still run, or was not written, is for the next owner to be careful with (rule T1).
+        let clean = whole && base.is_some();
+        env.timeout("a release", LAST_MOMENT, self.release(&tenure.claim, clean)).await.ok();
+        base
     }
 
     async fn release(&self, claim: &ClaimRef, clean: bool) {
@@ -113,10 +112,12 @@ impl Partitions {
             };
             match granted {
                 Ok(Some(claim)) => {
-                    if let Err(error) = self.begin(claim, &token).await {
-                        self.not_begun(partition, error, &token);
+                    let held = claim.claim.clone();
+                    let Err(error) = self.begin(claim, &token).await else { return };
+                    if !self.not_begun(&held, error).await {
+                        return;
                     }
-                    return;
+                    wait = ASK_EVERY_MAX;
                 }
                 Ok(None) => {}
                 Err(error) if error.is_transient() || error.kind() == ErrorKind::SessionLost => {
@@ -162,13 +163,28 @@ impl Partitions {
             None => sub.consumer.origin(partition).await?,
         };
         let (tenure, from) = self.tenure(&claim, &bounds, base)?;
-        if token.is_cancelled() {
+        let tenure = Arc::new(tenure);
+        // Under the lock, because who cancels the token looks for the tenure right afterwards.
+        let given_up = {
+            let mut tenures = sub.tenures();
+            let given_up = token.is_cancelled();
+            if !given_up {
+                tenures.insert(partition, tenure.clone());
+            }
+            given_up
+        };
+        if given_up {
             self.release(&claim.claim, true).await;
             return Ok(());
         }
-        let tenure = Arc::new(tenure);
-        sub.tenures().insert(partition, tenure);
+        if claim.position.is_none() {
+            // Where a new group begins is decided once: "latest" means another place after a crash.
+            sub.committer.flush(&tenure).await;
+        }
         sub.consumer.start(vec![Start { partition, offset: from, epoch: claim.claim.epoch }]).await?;
+        // Whatever an earlier tenure was held back for is over.
+        sub.consumer.resume(Some(&[partition]));
+        sub.unhalt(partition);
         if !claim.released.is_empty() {
             sub.control.send(Control::Released(claim.released));
         }
@@ -217,20 +233,20 @@ impl Partitions {
         Ok((tenure, from))
     }
 
-    fn not_begun(&self, partition: Partition, error: Error, token: &CancellationToken) {
+    /// Gives the claim back; true when it is worth claiming again.
+    async fn not_begun(&self, claim: &ClaimRef, error: Error) -> bool {
+        let partition = claim.partition;
         self.sub.tenures().remove(&partition);
+        self.release(claim, true).await;
         match error.kind() {
             ErrorKind::LogChanged | ErrorKind::Corrupt => self.sub.halt(partition, &error),
             _ if error.is_transient() => {
                 tracing::warn!(subscription = %self.sub.settings.name, partition, %error, "a partition did not start, trying again");
-                let (own, token) = (self.clone(), token.clone());
-                self.sub.env.spawn("claim", async move {
-                    own.sub.env.sleep(ASK_EVERY_MAX).await;
-                    Box::pin(own.claim_until(partition, token)).await;
-                });
+                return true;
             }
             _ => self.sub.stop(error),
         }
+        false
     }
 }
 

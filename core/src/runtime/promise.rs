@@ -71,6 +71,14 @@ impl Promise {
         self.restored.notify_waiters();
     }
 
+    /// Looks at both clocks, once a round: a monotonic clock may have stood still meanwhile.
+    pub(crate) fn look(&self) {
+        let sent = self.lock().sent;
+        if sent.is_none_or(|sent| sent.age(&self.env) >= self.lifetime.mul_f64(STARTS_WITHIN)) {
+            self.start_until.store(0, Ordering::Release);
+        }
+    }
+
     /// True while new work may start: a quarter of the lifetime is left at least.
     pub(crate) fn may_start(&self, now: Instant) -> bool {
         nanos(now) < self.start_until.load(Ordering::Acquire)

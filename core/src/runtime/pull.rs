@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::partitions::{self, Partitions};
+use super::shard::yield_once;
 use super::subscription::{Control, Subscription};
 use super::{admit, intake};
 use crate::broker::{Change, Partition, Pulled};
@@ -22,6 +23,15 @@ pub(crate) struct Puller {
     /// Cancelled when the worker drains: nothing more is pulled.
     draining: CancellationToken,
 }
+
+<<<<<<< HEAD
+/// So many are pulled at once; more would leave the cache before their turn comes.
+const PULL_MAX: usize = 512;
+=======
+/// So many deliveries are asked for at a time. What runs soon after it was read is still in the processor's
+/// cache, which is worth more than larger batches.
+const PULL_MAX: usize = 256;
+>>>>>>> refs/heads/benches
 
 /// How long to wait after a pull failed, at first and at most.
 const AGAIN_AFTER: Duration = Duration::from_millis(100);
@@ -39,6 +49,14 @@ impl Puller {
 
     /// Runs until the worker drains, the subscription stops, or its environment drops it.
     pub(crate) async fn run(mut self) {
+        self.pull().await;
+        // Nothing that is still being claimed may be won any more.
+        for token in self.assigned.values() {
+            token.cancel();
+        }
+    }
+
+    async fn pull(&mut self) {
         let sub = self.sub.clone();
         let mut wait = AGAIN_AFTER;
         loop {
@@ -52,12 +70,18 @@ impl Puller {
                 }
                 () = sub.budget.available(), if sub.budget.credits() == 0 => continue,
                 // Without credits only assignment changes come.
-                pulled = sub.consumer.pull(sub.budget.credits()) => pulled,
+                pulled = sub.consumer.pull(sub.budget.credits().min(PULL_MAX)) => pulled,
             };
             match pulled {
                 Ok(Pulled::Deliveries(deliveries)) => {
                     wait = AGAIN_AFTER;
                     self.deliveries(deliveries).await;
+<<<<<<< HEAD
+                    // The first shard, which shares this task, runs them while they are in the cache.
+=======
+                    // The first shard shares this task: it runs what was pulled while that is in the cache.
+>>>>>>> refs/heads/benches
+                    yield_once().await;
                 }
                 Ok(Pulled::Change(change)) => self.change(change),
                 Err(error) if error.is_transient() => {
@@ -109,6 +133,7 @@ impl Puller {
 
     /// The partition is not ours any more: ends its claiming, and hands out its tenure.
     fn forget(&mut self, partition: Partition) -> Option<Arc<super::tenure::Tenure>> {
+        self.sub.unhalt(partition);
         if let Some(token) = self.assigned.remove(&partition) {
             token.cancel();
         }
@@ -141,6 +166,9 @@ impl Puller {
             tenure.lose();
         }
         self.sub.stir_shards();
+        // Read on only when claimed anew: what comes before would be dropped.
+        let paused: Vec<_> = self.assigned.keys().copied().collect();
+        self.sub.consumer.pause(Some(&paused));
         for partition in self.assigned.keys().copied().collect::<Vec<_>>() {
             self.claim(partition);
         }
@@ -163,6 +191,7 @@ impl Puller {
         self.sub.tenures().remove(&claim.partition);
         tenure.lose();
         self.sub.stir_shards();
+        self.sub.consumer.pause(Some(&[claim.partition]));
         self.claim_later(claim.partition);
     }
 

@@ -45,6 +45,8 @@ pub(crate) struct Subscription {
     tenures: Mutex<BTreeMap<Partition, Arc<Tenure>>>,
     /// Cancelled with an error when the subscription can't go on.
     pub(crate) stopped: CancellationToken,
+    /// One permit a tenure that is being given up: a drain waits for all of them.
+    pub(crate) leaving: Arc<Semaphore>,
     error: Mutex<Option<Error>>,
     halted: Mutex<BTreeMap<Partition, String>>,
 }
@@ -64,6 +66,9 @@ pub(crate) enum Control {
     /// An operator released these parked events (rule P3).
     Released(Vec<Parked>),
 }
+
+/// More give-ups than this at a time wait for each other; nobody has so many partitions.
+pub(crate) const LEAVING_MAX: usize = 1 << 20;
 
 /// What a subscription is made of; the rest begins empty.
 pub(crate) struct Parts {
@@ -101,6 +106,7 @@ impl Subscription {
             hasher: parts.env.hasher(),
             tenures: Mutex::new(BTreeMap::new()),
             stopped: CancellationToken::new(),
+            leaving: Arc::new(Semaphore::new(LEAVING_MAX)),
             error: Mutex::new(None),
             halted: Mutex::new(BTreeMap::new()),
             settings,
@@ -166,6 +172,11 @@ impl Subscription {
         tracing::error!(subscription = %self.settings.name, partition, %error, "the partition stops");
         self.consumer.pause(Some(&[partition]));
         self.halted.lock().unwrap_or_else(PoisonError::into_inner).insert(partition, error.to_string());
+    }
+
+    /// The partition goes on after all.
+    pub(crate) fn unhalt(&self, partition: Partition) {
+        self.halted.lock().unwrap_or_else(PoisonError::into_inner).remove(&partition);
     }
 
     /// The partitions that can't go on, with the reason.

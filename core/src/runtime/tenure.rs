@@ -27,7 +27,9 @@ pub(crate) struct Tenure {
     partitions: u32,
     /// Nothing new starts (revoked, wanted by another, drain).
     closing: AtomicBool,
-    /// Cancelled when nothing of it may be committed any more, or its grace is over.
+    /// Nothing of it may be committed any more: the claim or the session is gone.
+    lost: AtomicBool,
+    /// Cancelled when running handlers are to be dropped: it is lost, or its grace is over.
     pub(crate) abort: CancellationToken,
     /// Events in lanes, running, or waiting for their commit.
     open: AtomicUsize,
@@ -73,6 +75,7 @@ impl Tenure {
             identity,
             partitions,
             closing: AtomicBool::new(false),
+            lost: AtomicBool::new(false),
             abort: CancellationToken::new(),
             open: AtomicUsize::new(0),
             emptied: Notify::new(),
@@ -101,8 +104,13 @@ impl Tenure {
 
     /// Nothing of it may be committed any more.
     pub(crate) fn lose(&self) {
+        self.lost.store(true, Ordering::Release);
         self.close();
         self.abort.cancel();
+    }
+
+    pub(crate) fn is_lost(&self) -> bool {
+        self.lost.load(Ordering::Acquire)
     }
 
     pub(crate) fn opened(&self, n: usize) {

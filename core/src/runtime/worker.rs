@@ -11,7 +11,7 @@ use super::promise::Promise;
 use super::pull::Puller;
 use super::settings::{Settings, WorkerSettings};
 use super::shard::Shard;
-use super::subscription::{Parts, Subscription};
+use super::subscription::{LEAVING_MAX, Parts, Subscription};
 use super::{settle, sweep};
 use crate::broker::{Broker, ConsumerSpec, Settles};
 use crate::env::Env;
@@ -185,7 +185,12 @@ impl Worker {
             });
         }
         futures_util::future::join_all(leaving).await;
-        self.leave(self.committer.session()).await;
+        for sub in &self.subscriptions {
+            let given_up = sub.leaving.acquire_many(u32::try_from(LEAVING_MAX).unwrap_or(u32::MAX));
+            self.env.timeout("giving up partitions", self.settings.drain, given_up).await.ok();
+        }
+        let leave = self.leave(self.committer.session());
+        self.env.timeout("closing the session", CLOSE_WITHIN, leave).await.ok();
         for broker in &self.brokers {
             broker.close().await;
         }

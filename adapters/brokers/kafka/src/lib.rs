@@ -37,22 +37,19 @@ mod publisher;
 use std::sync::Arc;
 
 pub use config::{Isolation, KafkaConfig, KafkaSubscription, Mechanism, Protocol, SaslConfig, TlsConfig};
-use keylane::broker::Broker;
+use keylane::broker::{Broker, BrokerAdapter};
 use keylane::{Env, Error};
-
-/// The kind, as it stands in `[broker.NAME.kafka]`.
-const KIND: &str = "kafka";
 
 /// The adapter, to be named by the service: `.broker(Kafka)`.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Kafka;
 
-impl Kafka {
-    /// Makes the broker that `config` describes. It connects when it is first needed.
-    ///
-    /// # Errors
-    /// librdkafka refuses the configuration.
-    pub fn connect(&self, config: KafkaConfig, env: Env) -> Result<Arc<dyn Broker>, Error> {
-        Ok(Arc::new(connect::KafkaBroker::new(config, env)?))
+impl BrokerAdapter for Kafka {
+    const KIND: &'static str = "kafka";
+    type Config = KafkaConfig;
+    type Subscription = KafkaSubscription;
+
+    async fn connect(&self, config: KafkaConfig, env: &Env) -> Result<Arc<dyn Broker>, Error> {
+        Ok(Arc::new(connect::KafkaBroker::new(config, env.clone())?))
     }
 }

@@ -127,7 +127,9 @@ impl Client {
     fn bounds(&self, topic: &str, partition: Partition) -> KafkaResult<Bounds> {
         let partitions = self.partitions(topic)?;
         let (low, high) = self.watermarks(topic, partition)?;
-        let identity = self.native.client().fetch_cluster_id(self.limit).map(Text::from);
+        // The topic's own id would tell one that was made anew; this client library can't ask for it.
+        let cluster = self.native.client().fetch_cluster_id(self.limit);
+        let identity = cluster.map(|cluster| Text::from(format!("{cluster}/{topic}")));
         Ok(Bounds { low, high, identity, partitions })
     }
 

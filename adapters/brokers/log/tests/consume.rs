@@ -1,9 +1,11 @@
 //! What a consumer promises, short of its group.
 
 use keylane::broker::{Base, Broker, ConsumerSpec, Pulled, Reset, Start};
+use keylane::config::Period;
 use keylane::env::Timestamp;
 use keylane::event::Record;
 use keylane::{Class, ErrorKind};
+use keylane_log::LogConfig;
 
 use crate::fixture::*;
 use crate::freezer::Freezer;
@@ -275,7 +277,8 @@ async fn committed_bases_only_grow_and_stale_ones_change_nothing() {
 #[tokio::test]
 async fn a_closed_consumer_says_so_and_its_partitions_are_free_at_once() {
     let file = File::new();
-    let log = file.open(config(3)).await;
+    // Nobody waits for an expiry here.
+    let log = file.open(LogConfig { member_expiry: Period::secs(3600), ..config(3) }).await;
     log.create_stream("s", some(3)).await.unwrap();
     let first = reader(&log, spec("s", "g")).await;
     let (error, ()) = tokio::join!(pull(&first, 1), first.close(PATIENCE));

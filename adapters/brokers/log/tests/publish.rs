@@ -58,13 +58,18 @@ async fn concurrent_publishers_share_transactions_and_each_gets_its_own_answer()
 async fn publish_too_large_fails_alone() {
     let file = File::new();
     let log = file.open(LogConfig { record_max: Size::b(100), ..config(1) }).await;
-    let results =
-        publish(&log, vec![to("s", "k", "a"), to("s", "k", "b".repeat(101)), to("s", "k", "c")]).await;
+    // By the payload alone, and only with what belongs to it.
+    let mut headed = to("s", "k", "b".repeat(50));
+    headed.record = headed.record.with_header("name", vec![b'v'; 50]);
+    let batch = vec![to("s", "k", "a"), to("s", "k", "b".repeat(101)), headed, to("s", "k", "c")];
+    let results = publish(&log, batch).await;
     assert_eq!(results[0].as_ref().unwrap().offset, Some(0));
-    assert_eq!(results[2].as_ref().unwrap().offset, Some(1));
-    let error = results[1].as_ref().unwrap_err();
-    assert_eq!((error.kind(), error.class()), (ErrorKind::Broker, Class::Permanent));
-    assert!(error.to_string().contains("record_max"), "{error}");
+    assert_eq!(results[3].as_ref().unwrap().offset, Some(1));
+    for result in &results[1..3] {
+        let error = result.as_ref().unwrap_err();
+        assert_eq!((error.kind(), error.class()), (ErrorKind::Broker, Class::Permanent));
+        assert!(error.to_string().contains("record_max"), "{error}");
+    }
 }
 
 #[tokio::test]

@@ -40,7 +40,7 @@ async fn read(
         let sought: Vec<_> = of_scope()
             .map(|at| Sought { id: &batch.events[at].id, payload: batch.events[at].payload })
             .collect();
-        let known = look(connection, number, &generations.all, true, &sought).await?;
+        let known = look(connection, number, &generations.all, &sought).await?;
         for (at, known) in of_scope().zip(known) {
             admissions[at] = known.admission();
         }

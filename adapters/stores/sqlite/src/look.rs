@@ -8,7 +8,7 @@ use keylane::{Error, ErrorKind};
 use sqlx::{AssertSqlSafe, Row, SqliteConnection};
 
 use crate::error::failed;
-use crate::ledger::{json, push_key, table};
+use crate::ledger::{hex, json, key, table};
 
 /// An event to look up in one scope.
 pub(crate) struct Sought<'a> {
@@ -22,61 +22,117 @@ pub(crate) async fn look(
     connection: &mut SqliteConnection,
     scope: i64,
     generations: &[i64],
-    parked: bool,
     sought: &[Sought<'_>],
 ) -> Result<Vec<Known>, Error> {
     let mut known = vec![Known::default(); sought.len()];
-    if sought.is_empty() || (generations.is_empty() && !parked) {
+    if sought.is_empty() || generations.is_empty() {
         return Ok(known);
     }
-    let ids: Vec<&str> = sought.iter().map(|event| event.id).collect();
-    let ids = if parked { json(&ids)? } else { String::new() };
-    let found = sqlx::query(AssertSqlSafe(statement(generations, parked)))
-        .bind(json(&keys(sought))?)
-        .bind(scope)
-        .bind(ids)
-        .fetch_all(connection)
-        .await
-        .map_err(|error| failed("could not look up events", error))?;
-    for row in &found {
-        let at = usize::try_from(row.get::<i64, _>("at")).unwrap_or(usize::MAX);
-        if let (Some(known), Some(event)) = (known.get_mut(at), sought.get(at)) {
-            known.add(row.get("parked"), hash(row.get("payload_hash"))? == event.payload);
+    let extent = extent(connection, scope, generations).await?;
+    let mut suspects = Vec::new();
+    let mut keys = Vec::new();
+    for (at, event) in sought.iter().enumerate() {
+        let key = key(event.id);
+        if extent.newest.as_ref().is_some_and(|newest| key <= *newest) {
+            suspects.push(at);
+            keys.push(hex(&key));
         }
+    }
+    if !suspects.is_empty() {
+        let found = in_ledger(connection, scope, generations, &keys).await?;
+        mark(&mut known, sought, found, |at| suspects.get(at).copied(), false);
+    }
+    if extent.parked {
+        let found = among_parked(connection, scope, sought).await?;
+        mark(&mut known, sought, found, Some, true);
     }
     Ok(known)
 }
 
-fn keys(sought: &[Sought<'_>]) -> Vec<String> {
-    let key = |event: &Sought<'_>| {
-        let mut text = String::with_capacity(2 * event.id.len());
-        push_key(&mut text, event.id);
-        text
-    };
-    sought.iter().map(key).collect()
+/// How far a scope's ledger reaches. Ids that carry their time lie above the greatest key, and need no
+/// look in any generation: exact whatever the ids, and nearly free for these.
+struct Extent {
+    newest: Option<Vec<u8>>,
+    parked: bool,
 }
 
-/// Only what is known comes back as a row: usually nothing. The order of the joins is fixed, because
-/// nothing tells SQLite how short the list is.
-fn statement(generations: &[i64], parked: bool) -> String {
-    let mut sql = String::new();
-    for generation in generations {
-        let table = table(*generation);
+async fn extent(connection: &mut SqliteConnection, scope: i64, generations: &[i64]) -> Result<Extent, Error> {
+    let mut sql = String::from(
+        "SELECT EXISTS (SELECT 1 FROM keylane_parked WHERE scope = ?1) AS parked, max(id) AS newest FROM (",
+    );
+    for (at, generation) in generations.iter().enumerate() {
+        let (union, table) = (if at == 0 { "" } else { " UNION ALL " }, table(*generation));
         let _ = write!(
             sql,
-            "SELECT e.key AS at, 0 AS parked, l.payload_hash FROM json_each(?1) e
-             CROSS JOIN {table} l ON l.scope = ?2 AND l.id = unhex(e.value) UNION ALL "
+            "{union}SELECT id FROM (SELECT id FROM {table} WHERE scope = ?1 ORDER BY id DESC LIMIT 1)"
         );
     }
-    if parked {
-        sql.push_str(
-            "SELECT e.key AS at, 1 AS parked, p.payload_hash FROM json_each(?3) e
-             CROSS JOIN keylane_parked p ON p.scope = ?2 AND p.id = e.value",
-        );
-    } else {
-        sql.truncate(sql.len() - " UNION ALL ".len());
+    sql.push(')');
+    let row = sqlx::query(AssertSqlSafe(sql)).bind(scope).fetch_one(connection).await;
+    let row = row.map_err(|error| failed("could not read the ledger's extent", error))?;
+    Ok(Extent { newest: row.get("newest"), parked: row.get("parked") })
+}
+
+type Found = Vec<(usize, PayloadHash)>;
+
+/// Only what is there comes back as a row: usually nothing. The order of the joins is fixed, because
+/// nothing tells SQLite how short the list is.
+async fn in_ledger(
+    connection: &mut SqliteConnection,
+    scope: i64,
+    generations: &[i64],
+    keys: &[String],
+) -> Result<Found, Error> {
+    let arm = |generation: &i64| {
+        format!(
+            "SELECT e.key AS at, l.payload_hash FROM json_each(?1) e
+             CROSS JOIN {} l ON l.scope = ?2 AND l.id = unhex(e.value)",
+            table(*generation)
+        )
+    };
+    let arms: Vec<String> = generations.iter().map(arm).collect();
+    rows(connection, arms.join(" UNION ALL "), json(keys)?, scope).await
+}
+
+async fn among_parked(
+    connection: &mut SqliteConnection,
+    scope: i64,
+    sought: &[Sought<'_>],
+) -> Result<Found, Error> {
+    let ids: Vec<&str> = sought.iter().map(|event| event.id).collect();
+    let sql = "SELECT e.key AS at, p.payload_hash FROM json_each(?1) e
+               CROSS JOIN keylane_parked p ON p.scope = ?2 AND p.id = e.value";
+    rows(connection, sql.to_owned(), json(&ids)?, scope).await
+}
+
+async fn rows(
+    connection: &mut SqliteConnection,
+    sql: String,
+    list: String,
+    scope: i64,
+) -> Result<Found, Error> {
+    let rows = sqlx::query(AssertSqlSafe(sql)).bind(list).bind(scope).fetch_all(connection).await;
+    let rows = rows.map_err(|error| failed("could not look up events", error))?;
+    let read = |row: &sqlx::sqlite::SqliteRow| {
+        let at = usize::try_from(row.get::<i64, _>("at")).unwrap_or(usize::MAX);
+        Ok((at, hash(row.get("payload_hash"))?))
+    };
+    rows.iter().map(read).collect()
+}
+
+/// `place` tells which of the sought a row of the answer is about.
+fn mark(
+    known: &mut [Known],
+    sought: &[Sought<'_>],
+    found: Found,
+    place: impl Fn(usize) -> Option<usize>,
+    parked: bool,
+) {
+    for (at, payload) in found {
+        if let Some((known, event)) = place(at).and_then(|at| Some((known.get_mut(at)?, sought.get(at)?))) {
+            known.add(parked, payload == event.payload);
+        }
     }
-    sql
 }
 
 /// Where an id was found, and whether with the same payload.

@@ -7,7 +7,7 @@ use crate::env::Instant;
 use crate::handler::Route;
 use crate::lanes::LaneId;
 use crate::middleware::boundary;
-use crate::middleware::chain::{Chain, Entry};
+use crate::middleware::chain::{Chain, Entry, Exit};
 use crate::runtime::Item;
 use crate::text::Text;
 
@@ -61,6 +61,17 @@ impl Shard {
     }
 
     fn start_batch(&mut self, forming: Forming, chain: &Chain, now: Instant) {
+        if !self.has_permit() {
+            let run = Run {
+                items: forming.items,
+                lanes: forming.lanes,
+                then: Then::Land,
+                began: now,
+                permit: None,
+            };
+            let back = run.items.iter().map(|_| Exit::PutBack).collect();
+            return self.carry_out(run, back);
+        }
         let Some(route) = chain.routes.lookup(&forming.kind) else { return };
         let mut call = chain.call(route, &forming.items);
         let run =

@@ -4,8 +4,8 @@ use super::{Run, Shard, Then};
 use crate::lanes::LaneId;
 use crate::middleware::boundary::Ended;
 use crate::middleware::chain::Exit;
-use crate::runtime::Item;
 use crate::runtime::committer::Pending;
+use crate::runtime::{Item, Mark};
 use crate::store::{CommitEvent, Death, Effect, Unit, Verdict};
 
 impl Shard {
@@ -112,7 +112,7 @@ impl Shard {
                     if back.is_empty() {
                         until = Some(self.sub.env.now() + after);
                     }
-                    if counts {
+                    if counts || item.is_marked() {
                         self.keep_attempts(&mut item);
                     }
                     back.push(item);
@@ -139,8 +139,13 @@ impl Shard {
     }
 
     /// Attempts survive restarts: they are written on the side, nobody waits for it.
-    fn keep_attempts(&mut self, item: &mut Item) {
-        item.history().row = true;
+    pub(super) fn keep_attempts(&mut self, item: &mut Item) {
+        let history = item.history();
+        history.row = true;
+        if history.mark == Mark::Made {
+            // Written over by this row; needed again before the next try.
+            history.mark = Mark::Wanted;
+        }
         let row = item.attempt_row(self.sub.env.wall(), None);
         let event = commit_event(item, Verdict::Tried(row));
         let unit = Unit { events: vec![event], effects: Vec::new() };

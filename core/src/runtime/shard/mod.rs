@@ -48,11 +48,16 @@ pub(crate) struct Shard {
     flights: FuturesUnordered<BoxFuture<'static, (usize, Ended)>>,
     /// Held for the next inline poll; moves along with a call that is pending.
     permit: Option<OwnedSemaphorePermit>,
+<<<<<<< HEAD
+    /// The last round ended for want of a permit.
+    starving: bool,
+=======
     /// Places for events that are marked as started and have not run yet (rule T1): as many as may run. A
     /// mark made long before its run would count the deaths of others against it.
     marks: Arc<Semaphore>,
     /// Events that wait for such a place, their lanes held.
     unmarked: VecDeque<(LaneId, Item)>,
+>>>>>>> refs/heads/orders
     /// Batches that are being put together in this turn.
     forming: Vec<batch::Forming>,
     /// Lanes over the per-key bound, whose partitions are paused.
@@ -107,8 +112,12 @@ impl Shard {
             runs: Slab::new(),
             flights: FuturesUnordered::new(),
             permit: None,
+<<<<<<< HEAD
+            starving: false,
+=======
             marks: Arc::new(Semaphore::new(sub.settings.concurrency)),
             unmarked: VecDeque::new(),
+>>>>>>> refs/heads/orders
             forming: Vec::new(),
             hot: Vec::new(),
             ended: Round::default(),
@@ -184,7 +193,7 @@ impl Shard {
     /// Drops what is queued of tenures that start nothing more: it belongs to the next owner.
     fn sweep(&mut self) {
         for item in self.lanes.retain(|item| item.tenure.may_start()) {
-            self.let_go(&item);
+            self.leave_behind(item);
         }
         let (kept, gone) = self.unmarked.drain(..).partition(|(_, item)| item.tenure.may_start());
         self.unmarked = kept;
@@ -196,7 +205,7 @@ impl Shard {
 
     /// Waits for a letter, the end of a flight, a lane's time, or a permit.
     async fn wait(&mut self) {
-        let starving = self.lanes.ready() > 0 && self.sub.permits.available_permits() == 0;
+        let starving = self.starving;
         let next_wake = self.lanes.next_wake();
         let sub = self.sub.clone();
         let timer = async {
@@ -241,9 +250,6 @@ impl Shard {
             }
         }
         ended.plain.retain(|(tenure, _)| tenure.may_start());
-        for (tenure, n) in ended.dropped.drain(..) {
-            tenure.ended(n);
-        }
         self.sub.budget.give_back(std::mem::take(&mut ended.messages), std::mem::take(&mut ended.bytes));
         let handled = std::mem::take(&mut ended.handled);
         if handled > 0 {
@@ -252,6 +258,19 @@ impl Shard {
         if !self.pending.is_empty() {
             self.sub.committer.commit(self.pending.drain(..));
         }
+        // Last: who waits for a tenure to be empty flushes what was sent before.
+        for (tenure, n) in self.ended.dropped.drain(..) {
+            tenure.ended(n);
+        }
+    }
+
+    /// An event that the next owner handles. It ends here in order: a mark as started must not count as a
+    /// death then (rule T1).
+    fn leave_behind(&mut self, mut item: Item) {
+        if item.is_marked() && !item.tenure.is_lost() {
+            self.keep_attempts(&mut item);
+        }
+        self.let_go(&item);
     }
 
     /// An event that is over here: its end is durable, or it belongs to the next owner.
@@ -277,7 +296,11 @@ impl Shard {
 }
 
 /// Lets the other tasks of the thread go first, once.
-fn yield_once() -> impl Future<Output = ()> {
+<<<<<<< HEAD
+pub(crate) fn yield_once() -> impl Future<Output = ()> {
+=======
+pub(super) fn yield_once() -> impl Future<Output = ()> {
+>>>>>>> refs/heads/benches
     let mut yielded = false;
     std::future::poll_fn(move |cx| {
         if std::mem::replace(&mut yielded, true) {

@@ -6,7 +6,7 @@ use super::{Run, Shard, TURNS, Then};
 use crate::env::Instant;
 use crate::handler::Route;
 use crate::lanes::LaneId;
-use crate::middleware::boundary::{self, Ended};
+use crate::middleware::boundary::{self, Ended, Started};
 use crate::middleware::chain::{Chain, Entry};
 use crate::runtime::Item;
 use crate::runtime::item::Mark;
@@ -19,6 +19,8 @@ impl Shard {
             return false;
         }
         let sub = self.sub.clone();
+        sub.promise.look();
+        self.starving = false;
         let mut now = now;
         for _ in 0..TURNS {
             if !self.has_permit() {
@@ -42,7 +44,7 @@ impl Shard {
                 Entry::Mark => self.mark(lane, item),
                 Entry::Bury(death, why) => self.bury(Some(lane), item, death, Some(why)),
                 Entry::Drop => {
-                    self.let_go(&item);
+                    self.leave_behind(item);
                     self.lanes.finish(lane);
                 }
                 Entry::Wait => {
@@ -56,9 +58,10 @@ impl Shard {
         true
     }
 
-    fn has_permit(&mut self) -> bool {
+    pub(super) fn has_permit(&mut self) -> bool {
         if self.permit.is_none() {
             self.permit = self.sub.permits.clone().try_acquire_owned().ok();
+            self.starving = self.permit.is_none();
         }
         self.permit.is_some()
     }
@@ -106,13 +109,7 @@ impl Shard {
     }
 
     /// A call that is pending joins the flights, with its permit.
-    pub(super) fn take_off(
-        &mut self,
-        mut run: Run,
-        call: crate::env::BoxFuture<'static, crate::handler::Outcome>,
-        route: &Route,
-        chain: &Chain,
-    ) {
+    pub(super) fn take_off(&mut self, mut run: Run, call: Started, route: &Route, chain: &Chain) {
         run.permit = self.permit.take();
         let lost = run.items[0].tenure.abort.clone();
         let limit = chain.limit(route);

@@ -17,8 +17,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use keylane::broker::{Base, Bounds, Capabilities, Consumer, Partition, Pulled, Reset, Settles, Start};
-use keylane::delivery::{Settled, Ticket};
+use keylane::broker::{
+    Base, Bounds, BrokerAdapter, Capabilities, Consumer, Partition, Pulled, Reset, Settles, Start,
+};
+use keylane::delivery::{Settled, Settlement, Ticket};
 use keylane::{Class, Env, Error, ErrorKind};
 use rdkafka::ClientConfig;
 use rdkafka::config::FromClientConfigAndContext;
@@ -205,8 +207,13 @@ impl Consumer for KafkaConsumer {
     }
 
     async fn settle(&self, batch: Vec<Settled>) -> Result<Vec<u64>, Error> {
-        drop(batch);
-        Err(unsupported("settles by position, not by delivery; commit the base of the partition"))
+        // What is done is said by `commit`, and what is not comes again because of it.
+        let asks = |settled: &Settled| match settled.settlement {
+            Settlement::Ack | Settlement::Release => None,
+            Settlement::RetryLater(_) => Some("can't put a delivery off"),
+            Settlement::Reject => Some("has no dead letters of its own"),
+        };
+        batch.iter().find_map(asks).map_or(Ok(Vec::new()), |what| Err(unsupported(what)))
     }
 
     async fn commit(&self, bases: Vec<Base>) -> Result<(), Error> {
@@ -250,7 +257,7 @@ impl Drop for KafkaConsumer {
 /// What Kafka can do.
 pub(crate) fn capabilities() -> Capabilities {
     Capabilities {
-        kind: crate::KIND,
+        kind: crate::Kafka::KIND,
         partitions: true,
         ordered: true,
         settles: Settles::Position,

@@ -3,27 +3,26 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use keylane::Env;
 use keylane::broker::{Base, Broker, Change, ConsumerSpec, Outgoing, Pulled, Reset};
 use keylane::config::{Period, Section};
 use keylane::event::Record;
-use keylane_kafka::{Kafka, KafkaConfig};
+use keylane_kafka::KafkaConfig;
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use tokio::time::timeout;
 
-use crate::cluster::PATIENCE;
+use crate::cluster::{PATIENCE, connect};
 use crate::member::Member;
 
-fn broker(servers: &str) -> Arc<dyn Broker> {
+async fn broker(servers: &str) -> Arc<dyn Broker> {
     let config = KafkaConfig {
         bootstrap_servers: vec![servers.to_owned()],
         request_max: Period::millis(500),
         publish_max: Period::secs(1),
         ..KafkaConfig::default()
     };
-    Kafka.connect(config, Env::tokio()).unwrap()
+    connect(config).await
 }
 
 fn spec(settings: &str) -> ConsumerSpec {
@@ -38,10 +37,10 @@ fn spec(settings: &str) -> ConsumerSpec {
 }
 
 /// A cluster in this process, with a topic `orders` of two partitions.
-fn mock() -> (MockCluster<'static, DefaultProducerContext>, Arc<dyn Broker>) {
+async fn mock() -> (MockCluster<'static, DefaultProducerContext>, Arc<dyn Broker>) {
     let cluster = MockCluster::new(1).unwrap();
     cluster.create_topic("orders", 2, 1).unwrap();
-    let broker = broker(&cluster.bootstrap_servers());
+    let broker = broker(&cluster.bootstrap_servers()).await;
     (cluster, broker)
 }
 
@@ -51,7 +50,7 @@ async fn within<T>(future: impl Future<Output = T>) -> T {
 
 #[tokio::test]
 async fn connect_is_lazy_or_bounded() {
-    let broker = broker("127.0.0.1:1");
+    let broker = broker("127.0.0.1:1").await;
     let error = within(broker.consumer(spec(""))).await.err().expect("a consumer without a broker");
     assert!(error.is_transient(), "{error}");
     let publisher = within(broker.publisher()).await.unwrap();
@@ -64,7 +63,7 @@ async fn connect_is_lazy_or_bounded() {
 
 #[tokio::test]
 async fn close_is_bounded_with_the_broker_away() {
-    let (cluster, broker) = mock();
+    let (cluster, broker) = mock().await;
     let member = Member::new(broker.consumer(spec("")).await.unwrap(), 1);
     let partitions = member.assigned().await;
     member.start(&partitions, 0).await;
@@ -80,7 +79,7 @@ async fn close_is_bounded_with_the_broker_away() {
 
 #[tokio::test]
 async fn a_broker_that_goes_away_is_a_transient_error_and_pull_resumes_by_itself() {
-    let (cluster, broker) = mock();
+    let (cluster, broker) = mock().await;
     let publisher = broker.publisher().await.unwrap();
     let out = |text: &'static str| {
         vec![Outgoing { target: "orders".into(), record: Record::new(text).with_key("k") }]
@@ -110,7 +109,7 @@ async fn a_broker_that_goes_away_is_a_transient_error_and_pull_resumes_by_itself
 
 #[tokio::test]
 async fn lost_commits_nothing() {
-    let (cluster, broker) = mock();
+    let (cluster, broker) = mock().await;
     let member = Member::new(broker.consumer(spec("session = '6s'")).await.unwrap(), 1);
     let partitions = member.assigned().await;
     member.start(&partitions, 0).await;
@@ -136,7 +135,7 @@ async fn lost_commits_nothing() {
 
 #[tokio::test]
 async fn a_refused_commit_is_an_error() {
-    let (cluster, broker) = mock();
+    let (cluster, broker) = mock().await;
     let member = Member::new(broker.consumer(spec("")).await.unwrap(), 1);
     let partitions = member.assigned().await;
     member.start(&partitions, 0).await;

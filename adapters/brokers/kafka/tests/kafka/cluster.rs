@@ -1,13 +1,13 @@
 //! The server, topics with names of their own, and raw clients to look from outside.
 
-use std::collections::BTreeMap;
+use std::io::Write;
 use std::sync::{Arc, Once};
 use std::time::Duration;
 
-use keylane::broker::{Broker, Consumer, ConsumerSpec, Outgoing, Publisher, Reset};
+use keylane::Env;
+use keylane::broker::{Broker, BrokerAdapter, Consumer, ConsumerSpec, Outgoing, Publisher, Reset};
 use keylane::config::{Period, Section};
 use keylane::event::Record;
-use keylane::{Env, Error};
 use keylane_kafka::{Kafka, KafkaConfig};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
@@ -33,39 +33,9 @@ impl Cluster {
     }
 
     pub(crate) async fn with(partitions: i32, settings: &[(&str, &str)]) -> Option<Self> {
-        static SKIPPED: Once = Once::new();
-        let Ok(servers) = std::env::var("KEYLANE_TEST_KAFKA") else {
-            SKIPPED.call_once(|| {
-                eprintln!("skipped: kafka tests need KEYLANE_TEST_KAFKA (tests/brokers/up starts a server)");
-            });
-            return None;
-        };
-        let topic = format!("keylane-{}", uuid::Uuid::new_v4());
-        let new = NewTopic::new(&topic, partitions, TopicReplication::Fixed(1));
-        let new = settings.iter().fold(new, |new, (key, value)| new.set(key, value));
-        let made = admin(&servers).create_topics(&[new], &AdminOptions::new()).await.unwrap();
-        made.into_iter().for_each(|made| drop(made.unwrap()));
-        let cluster = Self { broker: connect(&servers).unwrap(), servers, topic: topic.into() };
-        cluster.settled(partitions).await;
-        Some(cluster)
-    }
-
-    /// Waits until the brokers agree that the topic is there.
-    async fn settled(&self, partitions: i32) {
-        let (servers, topic) = (self.servers.clone(), Arc::clone(&self.topic));
-        let ready = move || {
-            let client: BaseConsumer = native(&servers).create().unwrap();
-            loop {
-                let metadata = client.fetch_metadata(Some(&topic), PATIENCE).unwrap();
-                let partitions_seen = metadata.topics()[0].partitions();
-                if partitions_seen.len() == usize::try_from(partitions).unwrap()
-                    && partitions_seen.iter().all(|p| p.error().is_none() && p.leader() >= 0)
-                {
-                    return;
-                }
-            }
-        };
-        tokio::task::spawn_blocking(ready).await.unwrap();
+        let servers = server()?;
+        let topic = make_topic(&servers, partitions, settings).await;
+        Some(Self { broker: connect(config(&servers)).await, servers, topic })
     }
 
     pub(crate) fn spec(&self, group: &str, settings: &str) -> ConsumerSpec {
@@ -111,18 +81,7 @@ impl Cluster {
 
     /// What the broker has committed for the group.
     pub(crate) async fn committed(&self, group: &str, partition: i32) -> Option<i64> {
-        let mut config = native(&self.servers);
-        config.set("group.id", format!("{group}-{}", self.topic));
-        let topic = Arc::clone(&self.topic);
-        let ask = move || {
-            let client: BaseConsumer = config.create().unwrap();
-            let mut list = TopicPartitionList::new();
-            list.add_partition(&topic, partition);
-            let list = client.committed_offsets(list, PATIENCE).unwrap();
-            let offset = list.find_partition(&topic, partition).unwrap().offset();
-            if let Offset::Offset(offset) = offset { Some(offset) } else { None }
-        };
-        tokio::task::spawn_blocking(ask).await.unwrap()
+        committed(&self.servers, &self.topic, &format!("{group}-{}", self.topic), partition).await
     }
 
     pub(crate) async fn publisher(&self) -> Arc<dyn Publisher> {
@@ -134,16 +93,48 @@ impl Cluster {
     }
 }
 
-pub(crate) fn connect(servers: &str) -> Result<Arc<dyn Broker>, Error> {
-    Kafka.connect(config(servers), Env::tokio())
+/// The real server's address, or nothing and one line that says so.
+pub(crate) fn server() -> Option<String> {
+    static SKIPPED: Once = Once::new();
+    let named = std::env::var("KEYLANE_TEST_KAFKA").ok();
+    if named.is_none() {
+        let line = "skipped: kafka tests need KEYLANE_TEST_KAFKA (tests/brokers/up starts a server)";
+        SKIPPED.call_once(|| drop(writeln!(std::io::stderr(), "{line}")));
+    }
+    named
+}
+
+/// A new topic that all brokers know.
+pub(crate) async fn make_topic(servers: &str, partitions: i32, settings: &[(&str, &str)]) -> Arc<str> {
+    let topic: Arc<str> = format!("keylane-{}", uuid::Uuid::new_v4()).into();
+    let new = NewTopic::new(&topic, partitions, TopicReplication::Fixed(1));
+    let new = settings.iter().fold(new, |new, (key, value)| new.set(key, value));
+    let made = admin(servers).create_topics(&[new], &AdminOptions::new()).await.unwrap();
+    made.into_iter().for_each(|made| assert!(made.is_ok(), "{made:?}"));
+    let (servers, asked) = (servers.to_owned(), Arc::clone(&topic));
+    let ready = move || {
+        let client: BaseConsumer = native(&servers).create().unwrap();
+        loop {
+            let metadata = client.fetch_metadata(Some(&asked), PATIENCE).unwrap();
+            let seen = metadata.topics()[0].partitions();
+            let led = seen.iter().filter(|partition| partition.error().is_none() && partition.leader() >= 0);
+            if led.count() == usize::try_from(partitions).unwrap() {
+                return;
+            }
+        }
+    };
+    tokio::task::spawn_blocking(ready).await.unwrap();
+    topic
+}
+
+pub(crate) async fn connect(config: KafkaConfig) -> Arc<dyn Broker> {
+    Kafka.connect(config, &Env::tokio()).await.unwrap()
 }
 
 pub(crate) fn config(servers: &str) -> KafkaConfig {
     KafkaConfig {
         bootstrap_servers: vec![servers.to_owned()],
         request_max: Period::secs(20),
-        // Joining waits for nobody else in most tests.
-        properties: BTreeMap::new(),
         ..KafkaConfig::default()
     }
 }
@@ -160,4 +151,20 @@ pub(crate) fn admin(servers: &str) -> AdminClient<DefaultClientContext> {
 
 pub(crate) fn numbered(range: std::ops::Range<u32>) -> impl Iterator<Item = String> {
     range.map(|n| n.to_string())
+}
+
+/// What the broker has committed for a group.
+pub(crate) async fn committed(servers: &str, topic: &str, group: &str, partition: i32) -> Option<i64> {
+    let mut config = native(servers);
+    config.set("group.id", group);
+    let topic = topic.to_owned();
+    let ask = move || {
+        let client: BaseConsumer = config.create().unwrap();
+        let mut list = TopicPartitionList::new();
+        list.add_partition(&topic, partition);
+        let list = client.committed_offsets(list, PATIENCE).unwrap();
+        let offset = list.find_partition(&topic, partition).unwrap().offset();
+        if let Offset::Offset(offset) = offset { Some(offset) } else { None }
+    };
+    tokio::task::spawn_blocking(ask).await.unwrap()
 }

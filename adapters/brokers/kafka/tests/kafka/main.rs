@@ -4,7 +4,9 @@
 
 mod away;
 mod cluster;
+mod conformance;
 mod groups;
 mod member;
+mod mock;
 mod publishing;
 mod reading;

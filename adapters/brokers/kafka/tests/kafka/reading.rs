@@ -277,7 +277,7 @@ async fn a_deleted_topic_is_an_error_never_silence() {
         .into(),
         ..crate::cluster::config(&cluster.servers)
     };
-    let broker = keylane_kafka::Kafka.connect(broker_config, keylane::Env::tokio()).unwrap();
+    let broker = crate::cluster::connect(broker_config).await;
     let member = Member::new(broker.consumer(cluster.spec("g", "")).await.unwrap(), 1);
     member.assigned().await;
     member.start(&[0], 0).await;

@@ -59,7 +59,7 @@ impl Facts {
             unparked: BTreeMap::new(),
         };
         facts.read_ledgers(connection, group).await?;
-        facts.look_up(connection, &events, parked).await?;
+        facts.look_up(connection, &events).await?;
         for (number, event) in events {
             facts.look_at_places(store, connection, group, number, event, parked).await?;
         }
@@ -98,7 +98,6 @@ impl Facts {
         &mut self,
         connection: &mut SqliteConnection,
         events: &[(usize, &CommitEvent)],
-        parked: bool,
     ) -> Result<(), Error> {
         for (scope, generations) in &self.ledgers {
             let of_scope = || {
@@ -113,7 +112,7 @@ impl Facts {
                     sought.push(Sought { id: &event.id, payload });
                 }
             }
-            let known = look(connection, *scope, &generations.all, parked, &sought).await?;
+            let known = look(connection, *scope, &generations.all, &sought).await?;
             for ((number, conflict), known) in numbers.into_iter().zip(known) {
                 let standing = if conflict { known.admission_of_conflict() } else { known.admission() };
                 if standing != Admission::Fresh {
