@@ -47,7 +47,7 @@ pub(crate) fn read(topic: &Topic, store: &StoreArm) -> Result<Measured, Broken> 
             .variables(variables)
             .store(Memory::new())
             .store(Sqlite)
-            .broker(OnKafka)
+            .broker(Kafka)
             .subscription("noop", Routes::new().all(nothing))
             .start()
             .await?;
@@ -76,16 +76,4 @@ on_exhausted = "skip"
 async fn nothing(event: RawEvent) {
     black_box((&event.meta().key, event.meta().place.offset, touch(&event)));
     METER.note();
-}
-
-struct OnKafka;
-
-impl BrokerAdapter for OnKafka {
-    const KIND: &'static str = "kafka";
-    type Config = KafkaConfig;
-    type Subscription = KafkaSubscription;
-
-    async fn connect(&self, config: KafkaConfig, env: &Env) -> Result<Arc<dyn Broker>, Error> {
-        Kafka.connect(config, env.clone())
-    }
 }
