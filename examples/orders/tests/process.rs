@@ -30,6 +30,13 @@ impl Scene {
         Self { folder, config, variables: Vec::new(), started: std::cell::Cell::new(0) }
     }
 
+    /// The same, its processes started with these environment variables.
+    pub(crate) fn with_variables(mut self, variables: &[(&str, &str)]) -> Self {
+        let owned = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        self.variables = owned.collect();
+        self
+    }
+
     pub(crate) fn database(&self) -> PathBuf {
         self.folder.path().join("orders.db")
     }
@@ -123,6 +130,14 @@ impl Orders {
     pub(crate) fn signal(&self, name: &str) {
         let sent = Command::new("kill").args([&format!("-{name}"), &self.pid().to_string()]).status();
         assert!(sent.unwrap().success(), "could not send {name}");
+    }
+
+    /// Stops it where it is, and waits until it stands still.
+    pub(crate) fn pause(&mut self) {
+        self.signal("STOP");
+        let stat = format!("/proc/{}/stat", self.pid());
+        let stands = || std::fs::read_to_string(&stat).is_ok_and(|stat| stat.contains(") T "));
+        assert!(self.until(stands), "it ended before it could be paused:\n{}", self.said());
     }
 
     /// What it wrote to both outputs.

@@ -32,6 +32,14 @@ struct Checker {
     turns: Turns,
 }
 
+/// How many runs of a process the lines show to have begun.
+pub(crate) fn begun(trace: &str, pid: u32) -> usize {
+    trace
+        .lines()
+        .filter(|line| line.strip_prefix("start ").is_some_and(|rest| rest.starts_with(&format!("{pid} "))))
+        .count()
+}
+
 pub(crate) fn check(trace: &str) -> Turns {
     let mut checker = Checker::default();
     for (number, line) in (1..).zip(trace.lines()) {
