@@ -17,9 +17,6 @@ use rdkafka::message::{BorrowedHeaders, BorrowedMessage, Headers as _, Message};
 /// What a lasting delivery may keep alive of others.
 const CHUNK: usize = 16 * 1024;
 
-/// As many small records as a chunk may hold, so that the list of them seldom grows.
-const SLOTS: usize = 64;
-
 /// Stands for a header whose name is not UTF-8, which the client library can't hand out.
 const UNREADABLE: &str = "keylane-unreadable-header";
 
