@@ -1,93 +1,82 @@
-//! One event's whole journey, on the embedded log.
+//! One event's whole journey, on the embedded log with the memory store as witness.
 
-use std::sync::Arc;
-use std::sync::Mutex;
-
-use keylane::broker::{Broker, BrokerAdapter, Outgoing};
-use keylane::config::NoKeys;
+use keylane::broker::Outgoing;
 use keylane::event::Record;
 use keylane::memory::Memory;
-use keylane::{Context, Effects, Env, Error, Failure, RawEvent, Routes, Runtime, State, Tx};
-use keylane_log::{Log, LogConfig};
+use keylane::store::{Death, Reason};
+use keylane::{Context, Effects, Failure, Handle, RawEvent, Routes, Runtime, Tx};
+use keylane_log::Log;
 use keylane_sqlite::Sqlite;
 
-struct Given(Arc<dyn Broker>);
-impl BrokerAdapter for Given {
-    const KIND: &'static str = "given";
-    type Config = NoKeys;
-    type Subscription = NoKeys;
-    async fn connect(&self, _: NoKeys, _: &Env) -> Result<Arc<dyn Broker>, Error> {
-        Ok(self.0.clone())
-    }
-}
+const EVENTS: u64 = 2_000;
+const KEYS: u64 = 40;
 
-#[derive(Clone, Default)]
-struct Seen(Arc<Mutex<Vec<(String, u64)>>>);
-
-async fn note(
-    event: RawEvent,
-    State(seen): State<Seen>,
-    mut fx: Effects<Memory>,
-    cx: Context,
-) -> Result<(), Failure> {
-    let id = event.meta().place.offset;
-    if id % 50 == 7 && cx.attempt() == 1 {
-        return Err(Failure::new("first try fails"));
+/// One in fifty fails at first, one in a hundred for good.
+async fn note(event: RawEvent, mut fx: Effects<Memory>, cx: Context) -> Result<(), Failure> {
+    let number: u64 = std::str::from_utf8(&event)?.parse()?;
+    if number % 50 == 7 && cx.attempt() == 1 {
+        return Err(Failure::new("the first try fails"));
     }
-    if id % 97 == 3 {
+    if number % 100 == 3 {
         return Err(Failure::new("never").permanent());
     }
-    let key = event.meta().key_text().unwrap_or_default();
-    seen.0.lock().unwrap().push((key.clone(), id));
-    fx.commit_with((key, id), async |mut tx: Tx<Memory>, (key, id): (String, u64)| {
-        tx.append("effects", format!("{key}:{id}"));
+    fx.commit_with(number, async |mut tx: Tx<Memory>, number: u64| {
+        tx.append("effects", number.to_string());
         tx.done()
     });
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn log_to_memory() {
-    let dir = std::env::temp_dir().join(format!("keylane-journey-{}", std::process::id()));
-    std::fs::create_dir_all(&dir).unwrap();
-    let config = LogConfig { path: dir.join("log.db").display().to_string(), ..LogConfig::default() };
-    let env = Env::tokio();
-    let broker = Log::on(Sqlite).connect(config, &env).await.unwrap();
-    let publisher = broker.publisher().await.unwrap();
-    let batch = (0..2000).map(|n| Outgoing {
-        target: "orders".into(),
-        record: Record::new(format!("{n}")).with_key(format!("k{}", n % 40)),
-    });
-    for result in publisher.publish(batch.collect()).await {
-        result.unwrap();
+async fn publish(handle: &Handle) {
+    let publisher = handle.publisher("main").await.unwrap();
+    let record = |number: u64| Record::new(number.to_string()).with_key(format!("k{}", number % KEYS));
+    let batch = (0..EVENTS).map(|number| Outgoing { target: "orders".into(), record: record(number) });
+    for published in publisher.publish(batch.collect()).await {
+        published.unwrap();
     }
-    let memory = Memory::new();
-    let seen = Seen::default();
-    let toml = r#"
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_event_of_the_log_has_one_effect_in_key_order_or_is_a_dead_letter() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("log.db");
+    let toml = format!(
+        r#"
         [store.memory]
-        [broker.main.given]
+        [broker.main.log]
+        path = {file:?}
+        streams = ["orders"]
         [subscription.orders]
         source = "orders"
         [subscription.orders.retry]
         on_exhausted = "skip"
-    "#;
-    let handle = Runtime::from_text(toml)
-        .store(memory.clone())
-        .broker(Given(broker))
-        .subscription("orders", Routes::new().all(note).with_state(seen.clone()))
-        .start()
-        .await
-        .unwrap();
-    let mut n = 0;
-    for _ in 0..400 {
-        n = memory.rows("effects").await.len()
-            + handle.admin().dead_letters("orders", None, 1000).await.unwrap().len();
-        if n >= 2000 {
+        delay = "5ms"
+        "#
+    );
+    let memory = Memory::new();
+    let runtime = Runtime::from_text(toml).store(memory.clone()).broker(Log::on(Sqlite));
+    let handle = runtime.subscription("orders", Routes::new().all(note)).start().await.unwrap();
+    publish(&handle).await;
+
+    // Polled with a limit; each look waits for a commit that may be running.
+    let (mut effects, mut dead) = (Vec::new(), Vec::new());
+    for _ in 0..2_000 {
+        effects = memory.rows("effects").await;
+        dead = handle.admin().dead_letters("orders", None, 1_000).await.unwrap();
+        if (effects.len() + dead.len()) as u64 >= EVENTS {
             break;
         }
-        tokio::time::sleep(std::time::Duration::from_millis(25)).await;
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     }
-    assert_eq!(n, 2000);
     handle.shutdown();
     handle.join().await.unwrap();
+
+    assert_eq!((effects.len() as u64, dead.len() as u64), (EVENTS - EVENTS / 100, EVENTS / 100));
+    assert!(dead.iter().all(|dead| dead.reason == Reason::Dead(Death::Rejected)));
+    let mut last = vec![None; KEYS as usize];
+    for effect in &effects {
+        let number: u64 = std::str::from_utf8(effect).unwrap().parse().unwrap();
+        let before = last[(number % KEYS) as usize].replace(number);
+        assert!(before < Some(number), "{number} came after {before:?}");
+    }
 }

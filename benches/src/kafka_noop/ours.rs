@@ -1,13 +1,11 @@
 //! Our arms: order by key, ledger by position, raw bytes, over two stores.
 
 use std::hint::black_box;
-use std::sync::Arc;
 use std::time::Duration;
 
-use keylane::broker::{Broker, BrokerAdapter};
 use keylane::memory::Memory;
-use keylane::{Env, Error, RawEvent, Routes, Runtime};
-use keylane_kafka::{Kafka, KafkaConfig, KafkaSubscription};
+use keylane::{RawEvent, Routes, Runtime};
+use keylane_kafka::Kafka;
 use keylane_sqlite::Sqlite;
 
 use super::plain::touch;
@@ -47,7 +45,7 @@ pub(crate) fn read(topic: &Topic, store: &StoreArm) -> Result<Measured, Broken> 
             .variables(variables)
             .store(Memory::new())
             .store(Sqlite)
-            .broker(OnKafka)
+            .broker(Kafka)
             .subscription("noop", Routes::new().all(nothing))
             .start()
             .await?;
@@ -76,16 +74,4 @@ on_exhausted = "skip"
 async fn nothing(event: RawEvent) {
     black_box((&event.meta().key, event.meta().place.offset, touch(&event)));
     METER.note();
-}
-
-struct OnKafka;
-
-impl BrokerAdapter for OnKafka {
-    const KIND: &'static str = "kafka";
-    type Config = KafkaConfig;
-    type Subscription = KafkaSubscription;
-
-    async fn connect(&self, config: KafkaConfig, env: &Env) -> Result<Arc<dyn Broker>, Error> {
-        Kafka.connect(config, env.clone())
-    }
 }

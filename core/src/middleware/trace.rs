@@ -75,6 +75,10 @@ impl Trace {
 
     fn span(&self, items: &[Item]) -> tracing::Span {
         let Some(item) = items.first() else { return tracing::Span::none() };
+        // Said before the fields are put together: most services listen to warnings alone.
+        if tracing::level_filters::LevelFilter::current() < tracing::Level::INFO {
+            return tracing::Span::none();
+        }
         let meta = &item.envelope.meta;
         let span = tracing::info_span!(
             "process",

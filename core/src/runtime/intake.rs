@@ -181,14 +181,14 @@ fn fingerprint(key: Option<&Bytes>, payload: &Bytes) -> u64 {
 fn item_of(sub: &Arc<Subscription>, tenure: &Arc<Tenure>, record: Record, place: Place) -> Item {
     let bytes = u32::try_from(record.footprint()).unwrap_or(u32::MAX);
     let (envelope, dead) = match sub.decoder.decode(record, place) {
-        Decoded::Event(envelope) => (envelope, None),
-        Decoded::Dead { envelope, death, why } => (envelope, Some((death, why))),
+        Decoded::Event(envelope) => (Arc::new(envelope), None),
+        Decoded::Dead { envelope, death, why } => (Arc::new(envelope), Some((death, why))),
     };
     let hash = sub.lane_hash(&envelope);
     let ledger =
         (sub.settings.ledger == LedgerMode::Id && !never_admitted(dead.as_ref())).then(|| digest(&envelope));
     let history = dead.map(|dead| Box::new(History { dead: Some(dead), ..History::default() }));
-    Item { hash, envelope: Arc::new(envelope), tenure: tenure.clone(), ledger, bytes, history }
+    Item { hash, envelope, tenure: tenure.clone(), ledger, bytes, history }
 }
 
 /// What has no id of its own can't be looked up by it.

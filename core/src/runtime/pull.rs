@@ -24,14 +24,9 @@ pub(crate) struct Puller {
     draining: CancellationToken,
 }
 
-<<<<<<< HEAD
-/// So many are pulled at once; more would leave the cache before their turn comes.
-const PULL_MAX: usize = 512;
-=======
 /// So many deliveries are asked for at a time. What runs soon after it was read is still in the processor's
 /// cache, which is worth more than larger batches.
 const PULL_MAX: usize = 256;
->>>>>>> refs/heads/benches
 
 /// How long to wait after a pull failed, at first and at most.
 const AGAIN_AFTER: Duration = Duration::from_millis(100);
@@ -76,11 +71,7 @@ impl Puller {
                 Ok(Pulled::Deliveries(deliveries)) => {
                     wait = AGAIN_AFTER;
                     self.deliveries(deliveries).await;
-<<<<<<< HEAD
-                    // The first shard, which shares this task, runs them while they are in the cache.
-=======
                     // The first shard shares this task: it runs what was pulled while that is in the cache.
->>>>>>> refs/heads/benches
                     yield_once().await;
                 }
                 Ok(Pulled::Change(change)) => self.change(change),

@@ -17,6 +17,9 @@ use crate::publisher::KafkaPublisher;
 /// How long closing the whole broker waits for each of its parts.
 const CLOSING: Duration = Duration::from_secs(2);
 
+/// The most that one consumer reads ahead of whoever pulls, beside what librdkafka holds.
+const AHEAD_MAX: usize = 1024 * 1024;
+
 pub(crate) struct KafkaBroker {
     config: KafkaConfig,
     env: Env,
@@ -66,9 +69,10 @@ impl Broker for KafkaBroker {
         // librdkafka would wait for a missing topic, in silence.
         let found = self.probe.partitions(&spec.source).await;
         found.map_err(|error| error.context(format!("subscription {:?}", spec.subscription)))?;
-        // A quarter is ours to read ahead, the rest librdkafka's.
-        let ahead_max = (spec.prefetch_bytes_max / 4).max(1);
-        let held = spec.prefetch_bytes_max - spec.prefetch_bytes_max / 4;
+        // A quarter is ours to read ahead, the rest librdkafka's; but no more than stays in the processor's
+        // cache until it is pulled.
+        let ahead_max = (spec.prefetch_bytes_max / 4).clamp(1, AHEAD_MAX);
+        let held = spec.prefetch_bytes_max - ahead_max;
         let consumer = KafkaConsumer::join(Parts {
             native: native::consumer(&self.config, &of, &spec.group, held),
             env: self.env.clone(),
@@ -76,6 +80,7 @@ impl Broker for KafkaBroker {
             topic: spec.source,
             reset: spec.reset,
             ahead_max,
+            headers: of.headers,
             revoke_limit: of.revoke_max.duration(),
             request_limit: self.config.request_max.duration(),
         })?;

@@ -48,16 +48,13 @@ pub(crate) struct Shard {
     flights: FuturesUnordered<BoxFuture<'static, (usize, Ended)>>,
     /// Held for the next inline poll; moves along with a call that is pending.
     permit: Option<OwnedSemaphorePermit>,
-<<<<<<< HEAD
     /// The last round ended for want of a permit.
     starving: bool,
-=======
     /// Places for events that are marked as started and have not run yet (rule T1): as many as may run. A
     /// mark made long before its run would count the deaths of others against it.
     marks: Arc<Semaphore>,
     /// Events that wait for such a place, their lanes held.
     unmarked: VecDeque<(LaneId, Item)>,
->>>>>>> refs/heads/orders
     /// Batches that are being put together in this turn.
     forming: Vec<batch::Forming>,
     /// Lanes over the per-key bound, whose partitions are paused.
@@ -112,12 +109,9 @@ impl Shard {
             runs: Slab::new(),
             flights: FuturesUnordered::new(),
             permit: None,
-<<<<<<< HEAD
             starving: false,
-=======
             marks: Arc::new(Semaphore::new(sub.settings.concurrency)),
             unmarked: VecDeque::new(),
->>>>>>> refs/heads/orders
             forming: Vec::new(),
             hot: Vec::new(),
             ended: Round::default(),
@@ -296,11 +290,7 @@ impl Shard {
 }
 
 /// Lets the other tasks of the thread go first, once.
-<<<<<<< HEAD
 pub(crate) fn yield_once() -> impl Future<Output = ()> {
-=======
-pub(super) fn yield_once() -> impl Future<Output = ()> {
->>>>>>> refs/heads/benches
     let mut yielded = false;
     std::future::poll_fn(move |cx| {
         if std::mem::replace(&mut yielded, true) {

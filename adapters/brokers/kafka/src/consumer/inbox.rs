@@ -73,7 +73,8 @@ impl Inbox {
         }
         let deliveries = state.deliveries(credits);
         if !deliveries.is_empty() {
-            if state.ready() < self.limit {
+            // Not at every take: who is woken for a little room is woken often.
+            if state.ready() <= self.limit / 2 {
                 self.nudged.notify_one();
             }
             return Found::Pulled(Pulled::Deliveries(deliveries));
@@ -137,8 +138,8 @@ impl Inbox {
     /// Waits for room or a nudge, at most so long.
     pub(super) fn wait_for_room(&self, at_most: Duration) {
         let state = self.state();
-        let limit = self.limit;
-        let waited = self.nudged.wait_timeout_while(state, at_most, |s| s.ready() >= limit && !s.nudge);
+        let enough = self.limit / 2;
+        let waited = self.nudged.wait_timeout_while(state, at_most, |s| s.ready() > enough && !s.nudge);
         waited.unwrap_or_else(PoisonError::into_inner).0.nudge = false;
     }
 
