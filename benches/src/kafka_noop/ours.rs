@@ -1,13 +1,11 @@
 //! Our arms: order by key, ledger by position, raw bytes, over two stores.
 
 use std::hint::black_box;
-use std::sync::Arc;
 use std::time::Duration;
 
-use keylane::broker::{Broker, BrokerAdapter};
 use keylane::memory::Memory;
-use keylane::{Env, Error, RawEvent, Routes, Runtime};
-use keylane_kafka::{Kafka, KafkaConfig, KafkaSubscription};
+use keylane::{RawEvent, Routes, Runtime};
+use keylane_kafka::Kafka;
 use keylane_sqlite::Sqlite;
 
 use super::plain::touch;
