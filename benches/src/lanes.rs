@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::hint::black_box;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Waker};
 
 use ahash::RandomState;
 use keylane::lanes::{Item, Lanes};
@@ -84,7 +84,7 @@ fn lanes(events: &[Event]) -> Result<Measured, Broken> {
         }
         while let Some((lane, queued)) = lanes.next() {
             let mut call = handle(queued.event);
-            if let Poll::Pending = call.as_mut().poll(&mut context) {
+            if call.as_mut().poll(&mut context).is_pending() {
                 return Err("a handler that does nothing has nothing to wait for".into());
             }
             lanes.finish(lane);

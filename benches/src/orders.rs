@@ -28,7 +28,8 @@ pub(crate) fn orders(spread: Spread, events: u64) -> Vec<Order> {
 /// The orders as records, by partition: those of one key in one partition.
 pub(crate) fn records(orders: &[Order]) -> Vec<Vec<Record>> {
     let hasher = ahash::RandomState::with_seeds(1, 2, 3, 4);
-    let mut partitions = vec![Vec::with_capacity(orders.len() / PARTITIONS); PARTITIONS];
+    let mut partitions: Vec<_> =
+        (0..PARTITIONS).map(|_| Vec::with_capacity(orders.len() / PARTITIONS)).collect();
     for order in orders {
         let place = hasher.hash_one(&order.key) % PARTITIONS as u64;
         partitions[usize::try_from(place).unwrap_or(0)].push(record(order));

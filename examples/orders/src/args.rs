@@ -33,6 +33,10 @@ pub(crate) struct Args {
     #[arg(long, value_enum, default_value_t = Role::All)]
     pub(crate) role: Role,
 
+    /// Publish no more than so many events a second, to look on for longer.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(10..))]
+    pub(crate) pace: Option<u32>,
+
     /// Append a line here whenever a handler starts or stops.
     #[arg(long, value_name = "FILE")]
     pub(crate) trace: Option<PathBuf>,

@@ -44,7 +44,7 @@ async fn main() -> Result<ExitCode, Error> {
         report::title(&service);
     }
     if args.role == Role::Publish {
-        publish::publish(&service).await?;
+        publish::publish(&service, args.pace).await?;
         return Ok(ExitCode::SUCCESS);
     }
     if args.role != Role::Account {

@@ -19,12 +19,19 @@ const TRIES_MAX: u32 = 60;
 /// and how long after each other.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// Publishes what is not published yet.
-pub(crate) async fn publish(service: &Service) -> Result<(), Error> {
+/// Publishes what is not published yet, no faster than `pace` events a second.
+pub(crate) async fn publish(service: &Service, pace: Option<u32>) -> Result<(), Error> {
     let plan = workload::plan(u64::from(service.run.seed), service.run.orders);
     let mut published = run::published(&service.database).await?;
     let publisher = service.topic.publisher().await?;
-    for part in plan[published as usize..].chunks(TOGETHER) {
+    // With a pace, ten parts a second.
+    let together = pace.map_or(TOGETHER, |pace| TOGETHER.min(pace as usize / 10));
+    let mut beat =
+        pace.map(|pace| tokio::time::interval(Duration::from_secs_f64(together as f64 / f64::from(pace))));
+    for part in plan[published as usize..].chunks(together) {
+        if let Some(beat) = &mut beat {
+            beat.tick().await;
+        }
         let mut tries = 1;
         loop {
             let batch = part.iter().map(|event| event.to(service.topic.name())).collect();

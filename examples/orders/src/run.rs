@@ -25,24 +25,28 @@ impl Run {
         seed: Option<u32>,
         orders: Option<u32>,
     ) -> Result<Self, Error> {
-        if let Some(run) = Self::find(database).await? {
-            let another = |asked: Option<u32>, have| asked.is_some_and(|asked| asked != have);
-            if another(seed, run.seed) || another(orders, run.orders) {
-                let what = format!(
-                    "{} holds {} orders of seed {}; leave out --orders and --seed to go on with them, or add --fresh to \
-                     begin anew",
-                    database.path().display(),
-                    run.orders,
-                    run.seed
-                );
-                return Err(Error::new(ErrorKind::Config, what));
-            }
-            return Ok(run);
+        let run = match Self::find(database).await? {
+            Some(run) => run,
+            None => Self::note(database, seed.unwrap_or(SEED), orders.unwrap_or(ORDERS)).await?,
+        };
+        let another = |asked: Option<u32>, have| asked.is_some_and(|asked| asked != have);
+        if another(seed, run.seed) || another(orders, run.orders) {
+            let what = format!(
+                "{} holds {} orders of seed {}; leave out --orders and --seed to go on with them, or add --fresh to \
+                 begin anew",
+                database.path().display(),
+                run.orders,
+                run.seed
+            );
+            return Err(Error::new(ErrorKind::Config, what));
         }
-        let (seed, orders) = (seed.unwrap_or(SEED), orders.unwrap_or(ORDERS));
+        Ok(run)
+    }
+
+    /// Notes a new run, and returns what is noted: of two processes that begin at once the first decides.
+    async fn note(database: &Database, seed: u32, orders: u32) -> Result<Self, Error> {
         let events = u32::try_from(workload::plan(u64::from(seed), orders).len()).unwrap_or(u32::MAX);
         let mut writer = database.write().await?;
-        // Two processes may begin at once: the first one's row stands.
         sqlx::query("INSERT OR IGNORE INTO run (id, seed, orders, events) VALUES (1, ?1, ?2, ?3)")
             .bind(seed)
             .bind(orders)
@@ -51,7 +55,7 @@ impl Run {
             .await
             .map_err(failed)?;
         writer.commit().await?;
-        Ok(Self { seed, orders, events })
+        Ok(Self::find(database).await?.unwrap_or(Self { seed, orders, events }))
     }
 
     async fn find(database: &Database) -> Result<Option<Self>, Error> {

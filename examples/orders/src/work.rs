@@ -26,7 +26,7 @@ pub(crate) async fn work(service: &Service, args: &Args) -> Result<Ended, Error>
     let runtime = service.runtime(trace.clone()).start().await?;
     let producer = async {
         match args.role {
-            Role::All => publish::publish(service).await,
+            Role::All => publish::publish(service, args.pace).await,
             _ => Ok(()),
         }
     };

@@ -32,12 +32,11 @@ struct Checker {
     turns: Turns,
 }
 
-/// How many runs of a process the lines show to have begun.
-pub(crate) fn begun(trace: &str, pid: u32) -> usize {
-    trace
-        .lines()
-        .filter(|line| line.strip_prefix("start ").is_some_and(|rest| rest.starts_with(&format!("{pid} "))))
-        .count()
+/// The keys of the runs that a process has begun, in order.
+pub(crate) fn begun(trace: &str, pid: u32) -> Vec<&str> {
+    let start = format!("start {pid} ");
+    // After them, the number of the run stands before the key.
+    trace.lines().filter_map(|line| line.strip_prefix(&start)?.split(' ').nth(1)).collect()
 }
 
 pub(crate) fn check(trace: &str) -> Turns {

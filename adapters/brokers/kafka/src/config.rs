@@ -167,6 +167,11 @@ pub struct KafkaSubscription {
     /// Which records of transactions are read.
     pub isolation: Isolation,
 
+    /// Read the records' headers. Without them events and dead letters have none, and reading takes
+    /// about a sixth less time: the client library looks for them at some length also where there are
+    /// none.
+    pub headers: bool,
+
     /// The most that is fetched of one partition at a time. A larger record is fetched all the same.
     #[schemars(extend("x-minimum" = "1KiB", "x-maximum" = "900MiB"))]
     pub fetch_partition_max: Size,
@@ -206,6 +211,7 @@ impl Default for KafkaSubscription {
             poll_interval_max: Period::secs(300),
             revoke_max: Period::secs(10),
             isolation: Isolation::default(),
+            headers: true,
             fetch_partition_max: Size::mib(1),
             fetch_wait_max: Period::millis(500),
         }

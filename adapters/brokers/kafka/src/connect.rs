@@ -80,6 +80,7 @@ impl Broker for KafkaBroker {
             topic: spec.source,
             reset: spec.reset,
             ahead_max,
+            headers: of.headers,
             revoke_limit: of.revoke_max.duration(),
             request_limit: self.config.request_max.duration(),
         })?;

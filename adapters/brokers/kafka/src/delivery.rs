@@ -17,9 +17,6 @@ use rdkafka::message::{BorrowedHeaders, BorrowedMessage, Headers as _, Message};
 /// What a lasting delivery may keep alive of others.
 const CHUNK: usize = 16 * 1024;
 
-/// As many small records as a chunk may hold, so that the list of them seldom grows.
-const SLOTS: usize = 64;
-
 /// Stands for a header whose name is not UTF-8, which the client library can't hand out.
 const UNREADABLE: &str = "keylane-unreadable-header";
 
@@ -102,8 +99,11 @@ pub(crate) struct Copier {
     closed: Vec<Run>,
     bytes: usize,
     records: usize,
+    with_headers: bool,
     /// Bytes of the last record's headers: what to expect of the next one.
     headers_seen: usize,
+    /// Records of the last run: how many to expect of the next one.
+    slots_seen: usize,
 }
 
 #[derive(Debug)]
@@ -114,6 +114,10 @@ struct Open {
 }
 
 impl Copier {
+    pub(crate) fn new(with_headers: bool) -> Self {
+        Self { with_headers, ..Self::default() }
+    }
+
     /// Bytes since the last [`Copier::runs`].
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
@@ -139,7 +143,8 @@ impl Copier {
         self.chunk.extend_from_slice(key.unwrap_or_default());
         self.chunk.extend_from_slice(payload);
         let filled = self.chunk.len();
-        let headers = message.headers().map(|headers| copy_headers(headers, &mut self.chunk));
+        let headers = if self.with_headers { message.headers() } else { None };
+        let headers = headers.map(|headers| copy_headers(headers, &mut self.chunk));
         self.headers_seen = self.chunk.len() - filled;
         self.bytes += self.chunk.len() - start + size_of::<Slot>();
         self.records += 1;
@@ -151,8 +156,9 @@ impl Copier {
             payload: short(payload.len()),
             headers,
         };
+        let likely = self.slots_seen;
         let open =
-            self.open.get_or_insert_with(|| Open { partition, epoch, slots: Vec::with_capacity(SLOTS) });
+            self.open.get_or_insert_with(|| Open { partition, epoch, slots: Vec::with_capacity(likely) });
         open.slots.push(slot);
     }
 
@@ -176,6 +182,7 @@ impl Copier {
 
     fn close(&mut self) {
         if let Some(Open { partition, epoch, slots }) = self.open.take() {
+            self.slots_seen = slots.len();
             let bytes = self.chunk.split().freeze();
             self.closed.push(Run { partition, epoch, bytes, slots, taken: 0 });
         }

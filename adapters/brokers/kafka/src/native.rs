@@ -117,11 +117,17 @@ pub(crate) fn consumer(
     native.set("queued.max.messages.kbytes", (held / 1024).to_string());
     let fetch = of.fetch_partition_max.as_usize().min(held);
     native.set("max.partition.fetch.bytes", fetch.to_string());
-    // librdkafka wants this to be no less than its own largest message.
     native.set("fetch.wait.max.ms", millis(of.fetch_wait_max.duration()));
-    // A consumer whose queue was full for a moment should not stand still for a second.
-    if !config.properties.contains_key("fetch.queue.backoff.ms") {
-        native.set("fetch.queue.backoff.ms", "20");
+    let unless_said = [
+        // A consumer whose queue was full for a moment should not stand still for a second.
+        ("fetch.queue.backoff.ms", "20"),
+        // Measured for every record, and pushed to brokers that rarely ask.
+        ("enable.metrics.push", "false"),
+    ];
+    for (key, value) in unless_said {
+        if !config.properties.contains_key(key) {
+            native.set(key, value);
+        }
     }
     native
 }

@@ -49,6 +49,7 @@ pub(crate) struct Parts {
     pub(crate) reset: Reset,
     /// Bytes read ahead of whoever pulls, beside what librdkafka holds.
     pub(crate) ahead_max: usize,
+    pub(crate) headers: bool,
     pub(crate) revoke_limit: Duration,
     pub(crate) request_limit: Duration,
 }
@@ -70,7 +71,8 @@ pub(crate) struct KafkaConsumer {
 impl KafkaConsumer {
     /// Joins the group. The topic is known to exist.
     pub(crate) fn join(parts: Parts) -> Result<Self, Error> {
-        let Parts { native, env, probe, topic, reset, ahead_max, revoke_limit, request_limit } = parts;
+        let Parts { native, env, probe, topic, reset, ahead_max, headers, revoke_limit, request_limit } =
+            parts;
         let what = || format!("joining the group that reads {topic:?}");
         let consumer = BaseConsumer::from_config_and_context(&native, Member::default())
             .map_err(|cause| error::error(what(), cause))?;
@@ -95,7 +97,7 @@ impl KafkaConsumer {
             assignment: Assignment::new(topic, Arc::clone(&this.commits), revoke_limit, request_limit),
             commands: queue,
             stop: Arc::clone(&this.stop),
-            copier: Copier::default(),
+            copier: Copier::new(headers),
             full: None,
             broken: false,
         };
