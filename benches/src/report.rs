@@ -114,6 +114,11 @@ impl Report {
         print(&self.line(Some(keys), Some(arm), ratio, cpu))
     }
 
+    /// Ratios that are told and don't count.
+    pub(crate) fn aside(&self, keys: Spread, arm: &str, ratios: &[f64]) -> Result<(), Broken> {
+        print(&self.line(Some(keys), Some(arm), Ratio::of(ratios), None))
+    }
+
     /// The last line: the distribution and arm that are farthest from the target.
     pub(crate) fn end(self) -> Result<(), Broken> {
         let worst = |a: &Ratio, b: &Ratio| match self.target {

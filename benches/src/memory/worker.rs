@@ -46,7 +46,7 @@ pub(crate) fn work(path: &Path, group: &str, events: u64) -> Result<(), Broken> 
         "GROUP" => Some(group.clone()),
         _ => None,
     };
-    let cost = tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
+    let (cost, rss) = tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
         let handle = Runtime::from_text(CONFIGURATION)
             .variables(variables)
             .store(Sqlite)
@@ -55,12 +55,12 @@ pub(crate) fn work(path: &Path, group: &str, events: u64) -> Result<(), Broken> 
             .start()
             .await?;
         let cost = METER.cost(SILENCE).await?;
+        let rss = rss_peak()?;
         handle.shutdown();
         handle.join().await?;
-        Ok::<_, Broken>(cost)
+        Ok::<_, Broken>((cost, rss))
     })?;
-    let answer =
-        Answer { seconds: cost.wall.as_secs_f64(), cpu_seconds: cost.cpu.as_secs_f64(), rss: rss_peak()? };
+    let answer = Answer { seconds: cost.wall.as_secs_f64(), cpu_seconds: cost.cpu.as_secs_f64(), rss };
     println!("{}", serde_json::to_string(&answer)?);
     Ok(())
 }

@@ -2,10 +2,10 @@
 //!
 //! # The journey of a record
 //!
-//! A thread of the operating system polls librdkafka, copies records into shared chunks ([`delivery`])
-//! and leaves them in the [`consumer`]'s inbox; `pull` cuts deliveries out of them. Assignment changes
+//! A thread of the operating system polls librdkafka, copies records into shared chunks (`delivery`)
+//! and leaves them in the `consumer`'s inbox; `pull` cuts deliveries out of them. Assignment changes
 //! go the same way and overtake records. Positions are committed by a second thread; questions about a
-//! topic are asked by a third ([`probe`]), which all consumers of a broker share.
+//! topic are asked by a third (`probe`), which all consumers of a broker share.
 //!
 //! # What is promised, and how
 //!

@@ -128,10 +128,12 @@ impl Shard {
             for letter in letters.drain(..) {
                 self.read(letter);
             }
+            // Before the turns: a lane that goes on when its event has landed must not wait for the next wake-up,
+            // which may be nobody's to give.
+            self.land_ready().await;
             let now = self.sub.env.now();
             self.lanes.wake(now);
             let more = self.turns(now);
-            self.land_ready().await;
             self.mark_waiting();
             self.hand_on();
             self.cool();
