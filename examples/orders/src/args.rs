@@ -17,7 +17,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
 
-    /// How many orders there are [default: 3000].
+    /// How many orders there are [default: 5000].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=200_000))]
     pub(crate) orders: Option<u32>,
 

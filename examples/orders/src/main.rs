@@ -49,9 +49,9 @@ async fn main() -> Result<ExitCode, Error> {
     }
     if args.role != Role::Account {
         if service.is_finished(&service.sample().await?).await? {
-            println!("  This run is over; its account once more. To begin anew: --fresh\n");
+            report::remark("This run is over; its account once more. To begin anew: --fresh");
         } else if work::work(&service, &args).await? == Ended::Asked {
-            println!("  Stopped in order. Start it again, and it goes on where it was.\n");
+            report::remark("Stopped in order. Start it again, and it goes on where it was.");
             return Ok(ExitCode::SUCCESS);
         }
     }

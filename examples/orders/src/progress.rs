@@ -46,6 +46,11 @@ struct Pace {
 impl Pace {
     fn of(&mut self, settled: u64) -> u64 {
         let (began, before) = *self.first.get_or_insert((Instant::now(), settled));
+        if settled == before {
+            // Not begun yet; the clock runs from the last look before the first change.
+            self.first = Some((Instant::now(), before));
+            return 0;
+        }
         let millis = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         settled.saturating_sub(before).saturating_mul(1000) / millis.max(1)
     }
@@ -101,8 +106,11 @@ fn figures(sample: &Sample, retried: u64, rate: u64) -> String {
         format!("duplicate {}", style(number(sample.duplicates)).for_stderr().blue()),
         format!("dead {}", style(number(sample.dead)).for_stderr().red()),
     ];
-    if rate > 0 {
-        told.push(style(format!("{}/s", number(rate))).for_stderr().dim().to_string());
-    }
+    let pace = match rate {
+        0 if sample.settled() > 0 => "until the keys of the killed run are free".to_owned(),
+        0 => String::new(),
+        rate => format!("{}/s", number(rate)),
+    };
+    told.push(style(pace).for_stderr().dim().to_string());
     told.join("  ")
 }

@@ -1,63 +1,100 @@
 //! What is said: a title, and the account as a table.
 
 use std::collections::BTreeMap;
+use std::fmt::{Display, Write as _};
+use std::io::Write as _;
 
 use console::style;
 
 use crate::account::{Account, Dead, Facts};
 use crate::service::Service;
 
+/// Text on its way out.
+struct Page(String);
+
+impl Page {
+    fn line(&mut self, text: impl Display) {
+        // Writing to a string can't fail.
+        let _ = writeln!(self.0, "  {text}");
+    }
+
+    fn blank(&mut self) {
+        self.0.push('\n');
+    }
+
+    fn rule(&mut self) {
+        self.line(style("─".repeat(38)).dim());
+    }
+
+    fn count(&mut self, what: &str, n: u64) {
+        self.line(format!("{what:<30}{:>8}", number(n)));
+    }
+
+    /// A count that is right or wrong.
+    fn verdict(&mut self, what: &str, n: u64, right: bool) {
+        let mark = if right { style("✓").green() } else { style("✗").red().bold() };
+        self.line(format!("{what:<30}{:>8}  {mark}", number(n)));
+    }
+
+    /// Whoever read may have gone; the exit code tells all the same.
+    fn say(self) {
+        let _ = std::io::stdout().write_all(self.0.as_bytes());
+    }
+}
+
 /// What this run is about.
 pub(crate) fn title(service: &Service) {
     let run = &service.run;
-    println!();
-    println!("  {}  one key at a time, each effect once", style("keylane orders").bold().cyan());
-    println!();
-    println!("  {} orders, {} events, seed {}", number(run.orders), number(run.events), run.seed);
-    println!("  {}", style(service.topic.place()).dim());
-    println!("  {}", style("kill it whenever you like, and start it again").dim());
-    println!();
+    let mut page = Page(String::new());
+    page.blank();
+    page.line(format!("{}  one key at a time, each effect once", style("keylane orders").bold().cyan()));
+    page.blank();
+    page.line(format!("{} orders, {} events, seed {}", number(run.orders), number(run.events), run.seed));
+    page.line(style(service.topic.place()).dim());
+    page.line(style("kill it whenever you like, and start it again").dim());
+    page.blank();
+    page.say();
+}
+
+/// One remark.
+pub(crate) fn remark(text: &str) {
+    let mut page = Page(String::new());
+    page.line(text);
+    page.blank();
+    page.say();
 }
 
 /// The account, line by line.
 pub(crate) fn account(facts: &Facts, account: &Account) {
-    let rule = || println!("  {}", style("─".repeat(38)).dim());
     let sum = account.handled + account.duplicates + account.dead;
-    println!("  {}", style("account").bold());
-    rule();
-    line("published", account.published, None);
-    rule();
-    line("handled", account.handled, None);
-    line("duplicates, not handled again", account.duplicates, None);
-    line("dead letters", account.dead, None);
-    rule();
-    line("sum", sum, Some(sum == account.published));
-    println!();
-    line("unaccounted for", account.unaccounted, Some(account.unaccounted == 0));
-    line("order violations", account.order_violations, Some(account.order_violations == 0));
-    line("effects applied twice", account.applied_twice, Some(account.applied_twice == 0));
-    line("orders unlike their effects", account.views_off, Some(account.views_off == 0));
-    dead_letters(&facts.dead);
-    println!();
+    let mut page = Page(String::new());
+    page.line(style("account").bold());
+    page.rule();
+    page.count("published", account.published);
+    page.rule();
+    page.count("handled", account.handled);
+    page.count("duplicates, not handled again", account.duplicates);
+    page.count("dead letters", account.dead);
+    page.rule();
+    page.verdict("sum", sum, sum == account.published);
+    page.blank();
+    page.verdict("unaccounted for", account.unaccounted, account.unaccounted == 0);
+    page.verdict("order violations", account.order_violations, account.order_violations == 0);
+    page.verdict("effects applied twice", account.applied_twice, account.applied_twice == 0);
+    page.verdict("orders unlike their effects", account.views_off, account.views_off == 0);
+    page.blank();
+    dead_letters(&mut page, &facts.dead);
     if account.adds_up() {
-        println!("  {}  every event has exactly one fate", style("it adds up").bold().green());
+        page.line(format!("{}  every event has exactly one fate", style("it adds up").bold().green()));
     } else {
-        println!("  {}  see the lines marked ✗", style("it does not add up").bold().red());
+        page.line(format!("{}  see the lines marked ✗", style("it does not add up").bold().red()));
     }
-    println!();
-}
-
-fn line(what: &str, n: u64, fine: Option<bool>) {
-    let mark = match fine {
-        None => style(""),
-        Some(true) => style("✓").green(),
-        Some(false) => style("✗").red().bold(),
-    };
-    println!("  {what:<30}{:>8}  {mark}", number(n));
+    page.blank();
+    page.say();
 }
 
 /// Why events died, the most frequent reason first.
-fn dead_letters(dead: &[Dead]) {
+fn dead_letters(page: &mut Page, dead: &[Dead]) {
     const SHOWN_MAX: usize = 12;
     let mut reasons: BTreeMap<(&str, &str, String), u64> = BTreeMap::new();
     for dead in dead {
@@ -66,23 +103,29 @@ fn dead_letters(dead: &[Dead]) {
     if reasons.is_empty() {
         return;
     }
-    println!();
-    println!("  {}", style("dead letters").bold());
+    page.line(style("dead letters").bold());
     let mut reasons: Vec<_> = reasons.into_iter().collect();
     reasons.sort_by_key(|(_, n)| std::cmp::Reverse(*n));
     for ((reason, kind, failure), n) in reasons.iter().take(SHOWN_MAX) {
-        println!("  {n:>4}  {:<13} {kind:<17} {}", style(reason).red(), style(failure).dim());
+        let reason = style(format!("{reason:<13}")).red();
+        page.line(format!("{n:>4}  {reason} {kind:<17} {}", style(failure).dim()));
     }
     if reasons.len() > SHOWN_MAX {
-        println!("        and {} more", reasons.len() - SHOWN_MAX);
+        page.line(format!("      and {} more", reasons.len() - SHOWN_MAX));
     }
+    page.blank();
 }
 
-/// The beginning of a message, without the numbers that tell two of the same sort apart.
+/// What is said first, without what tells two failures of the same sort apart.
 fn brief(failure: &str) -> String {
     const LONG: usize = 52;
-    let text: String = failure.split(" at line").next().unwrap_or_default().chars().take(LONG).collect();
-    if text.len() < failure.len() { format!("{}…", text.trim_end()) } else { text }
+    let cause = failure.rsplit("`: ").next().unwrap_or(failure);
+    let end = [";", " at line"].iter().filter_map(|stop| cause.find(stop)).min().unwrap_or(cause.len());
+    let cause = &cause[..end];
+    match cause.char_indices().nth(LONG) {
+        Some((cut, _)) => format!("{}…", cause[..cut].trim_end()),
+        None => cause.to_owned(),
+    }
 }
 
 /// A number for people: `12,804`.
@@ -101,6 +144,14 @@ pub(crate) fn number(n: impl Into<u64>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn failures_in_brief() {
+        let torn = "payload of kind `order.paid` is not a `orders::events::OrderPaid`: EOF while parsing an object at line 1 column 9";
+        assert_eq!(brief(torn), "EOF while parsing an object");
+        assert_eq!(brief("seen before; keep one id"), "seen before");
+        assert_eq!(brief(&"é".repeat(60)).chars().count(), 53);
+    }
 
     #[test]
     fn numbers_for_people() {

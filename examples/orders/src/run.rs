@@ -16,7 +16,7 @@ pub(crate) struct Run {
 }
 
 const SEED: u32 = 7;
-const ORDERS: u32 = 3_000;
+const ORDERS: u32 = 5_000;
 
 impl Run {
     /// The run of this data, or a new one.

@@ -32,7 +32,8 @@ pub(super) async fn connect(
     database: &Arc<Database>,
     env: &Env,
 ) -> Result<Arc<dyn Topic>, Error> {
-    let file = database.path().display().to_string();
+    let here = std::env::current_dir().unwrap_or_default();
+    let file = database.path().strip_prefix(here).unwrap_or(database.path()).display().to_string();
     let log = LogBroker::over(database.clone(), config, env).await?;
     Ok(Arc::new(Stream { log, name: name.to_owned(), file }))
 }
