@@ -31,7 +31,7 @@ pub struct KafkaConfig {
     /// Say who we are. Left out: nobody.
     pub sasl: Option<SaslConfig>,
 
-    /// How long a request may take: metadata, positions, commits, joining nothing but one step of it.
+    /// How long one request may take: what a topic holds, a commit, a start.
     #[schemars(extend("x-minimum" = "100ms", "x-maximum" = "5m"))]
     pub request_max: Period,
 

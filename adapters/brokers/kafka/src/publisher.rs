@@ -29,7 +29,8 @@ const TOPICS: usize = 1024;
 pub(crate) struct KafkaPublisher {
     env: Env,
     probe: Arc<Probe>,
-    native: Native,
+    /// Taken when it is dropped, and only then.
+    native: Option<Native>,
     limit: Duration,
     /// Topics that exist. Kafka makes a missing topic by itself where it is configured so, and a
     /// mistyped name would swallow what is written.
@@ -47,22 +48,27 @@ impl KafkaPublisher {
         let native = Native::from_config_and_context(native, Quiet)
             .map_err(|cause| error::error("setting up a kafka publisher", cause))?;
         let known = Mutex::default();
-        Ok(Self { env, probe, native, limit, known, closed: AtomicBool::new(false) })
+        Ok(Self { env, probe, native: Some(native), limit, known, closed: AtomicBool::new(false) })
     }
 
-    async fn check(&self, target: &str) -> Result<(), Error> {
+    async fn check(&self, out: &Outgoing) -> Result<(), Error> {
         if self.closed.load(Ordering::Acquire) {
             return Err(error::closed("kafka publisher"));
         }
+        // Kafka allows it, the client library panics.
+        if out.record.headers.iter().any(|(name, _)| name.as_bytes().contains(&0)) {
+            return Err(error::unpublishable("a header's name has a zero byte in it"));
+        }
+        let target = &out.target;
         if self.known.lock().unwrap_or_else(PoisonError::into_inner).contains(target) {
             return Ok(());
         }
-        self.probe.partitions(&Arc::from(target)).await?;
+        self.probe.partitions(&Arc::from(&**target)).await?;
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= TOPICS {
             known.clear();
         }
-        known.insert(target.to_owned());
+        known.insert(target.clone());
         Ok(())
     }
 
@@ -83,7 +89,8 @@ impl KafkaPublisher {
                 });
             record = record.headers(native);
         }
-        match self.native.send_result(record) {
+        let native = self.native.as_ref().ok_or(KafkaError::Canceled)?;
+        match native.send_result(record) {
             Ok(sent) => Ok(Some(sent)),
             Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => Ok(None),
             Err((cause, _)) => Err(cause),
@@ -98,7 +105,7 @@ impl Publisher for KafkaPublisher {
         results.resize_with(batch.len(), || None);
         let mut flying: VecDeque<(usize, DeliveryFuture)> = VecDeque::new();
         for (at, out) in batch.iter().enumerate() {
-            if let Err(error) = self.check(&out.target).await {
+            if let Err(error) = self.check(out).await {
                 results[at] = Some(Err(error));
                 continue;
             }
@@ -133,7 +140,8 @@ impl Publisher for KafkaPublisher {
         if self.closed.swap(true, Ordering::AcqRel) {
             return;
         }
-        let (native, limit) = (self.native.clone(), self.limit);
+        let Some(native) = self.native.clone() else { return };
+        let limit = self.limit;
         let (done, flushed) = tokio::sync::oneshot::channel();
         let thread = std::thread::Builder::new().name("kafka-flush".into()).spawn(move || {
             if let Err(error) = native.flush(limit) {
@@ -146,6 +154,17 @@ impl Publisher for KafkaPublisher {
             drop(
                 self.env.timeout("flushing a kafka publisher", limit + Duration::from_secs(1), flushed).await,
             );
+        }
+    }
+}
+
+impl Drop for KafkaPublisher {
+    /// On a thread, because the native client waits for its own threads.
+    fn drop(&mut self) {
+        let native = self.native.take();
+        let thread = std::thread::Builder::new().name("kafka-drop".into()).spawn(move || drop(native));
+        if let Err(error) = thread {
+            tracing::warn!(%error, "kafka: a publisher was dropped in place");
         }
     }
 }

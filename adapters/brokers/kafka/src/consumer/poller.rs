@@ -113,6 +113,8 @@ impl Poller {
 
     fn judge(&mut self, cause: KafkaError) {
         match verdict(&cause) {
+            // The first one says why it ended; nothing may cover it.
+            _ if self.broken => {}
             Verdict::Mended => tracing::debug!(error = %cause, "kafka: passing trouble"),
             Verdict::Passing | Verdict::Gone => self.inbox.fault(cause),
             Verdict::Final => {

@@ -39,6 +39,20 @@ async fn headers_and_key_pass_through() {
 }
 
 #[tokio::test]
+async fn headers_can_be_left_unread() {
+    let Some(cluster) = Cluster::real(1).await else { return };
+    let record = Record::new("body").with_key("k").with_header("a", "1");
+    cluster.publisher().await.publish(vec![cluster.outgoing(record)]).await.remove(0).unwrap();
+    let consumer = cluster.broker.consumer(cluster.spec("g", "headers = false")).await.unwrap();
+    let member = Member::new(consumer, 1);
+    member.assigned().await;
+    member.start(&[0], 0).await;
+    let read = member.read(1).await.remove(0).record;
+    assert!(read.headers.is_empty());
+    assert_eq!((read.key.as_deref(), &*read.payload), (Some(&b"k"[..]), &b"body"[..]));
+}
+
+#[tokio::test]
 async fn large_records_and_many_headers_come_whole() {
     let Some(cluster) = Cluster::real(1).await else { return };
     let records: Vec<Record> = (0..60)
@@ -108,6 +122,16 @@ async fn publish_to_missing_target_fails() {
     let error = results[1].as_ref().unwrap_err();
     assert!(error.to_string().contains(&missing) && error.class() == Class::Permanent, "{error}");
     assert!(results[0].is_ok() && results[2].is_ok());
+}
+
+#[tokio::test]
+async fn a_header_name_that_cannot_be_written_fails_alone() {
+    let Some(cluster) = Cluster::real(1).await else { return };
+    let hostile = Record::new("x").with_header("a\0b", "1");
+    let batch = vec![cluster.outgoing(hostile), cluster.outgoing(Record::new("after"))];
+    let results = cluster.publisher().await.publish(batch).await;
+    assert!(results[0].as_ref().is_err_and(|error| error.class() == Class::Permanent), "{results:?}");
+    assert!(results[1].is_ok(), "{results:?}");
 }
 
 #[tokio::test]
