@@ -2,6 +2,7 @@
 //! publish them.
 
 use bytes::Bytes;
+use keylane::Text;
 use keylane::event::Record;
 
 use crate::keys::{self, Spread};
@@ -41,10 +42,10 @@ pub(crate) fn records(orders: &[Order]) -> Vec<Vec<Record>> {
 pub(crate) fn record(order: &Order) -> Record {
     Record::new(Bytes::from_static(PAYLOAD))
         .with_key(order.key.clone())
-        .with_header("ce_specversion", "1.0")
-        .with_header("ce_source", "/orders")
-        .with_header("ce_type", "order.paid")
-        .with_header("ce_id", order.id.clone())
+        .with_header(Text::from_static("ce_specversion"), "1.0")
+        .with_header(Text::from_static("ce_source"), "/orders")
+        .with_header(Text::from_static("ce_type"), "order.paid")
+        .with_header(Text::from_static("ce_id"), order.id.clone())
 }
 
 /// A UUIDv7 as a producer of one thousand events a millisecond would make it.

@@ -21,6 +21,9 @@ pub(crate) fn read(topic: &Topic) -> Result<Measured, Broken> {
         .set("group.id", topic.group())
         .set("enable.auto.commit", "false")
         .set("auto.offset.reset", "earliest")
+        // As our adapter sets it. By default a consumer that keeps up stands still for up to a second each time
+        // its queue was full for a moment, and would be easy to outrun.
+        .set("fetch.queue.backoff.ms", "20")
         .create()?;
     consumer.subscribe(&[&topic.name])?;
     let mut stretch = None;

@@ -28,6 +28,9 @@ pub(crate) struct Puller {
 /// cache, which is worth more than larger batches.
 const PULL_MAX: usize = 256;
 
+/// The same where each pull asks the store about its events: then larger batches are worth more.
+const ADMIT_MAX: usize = 2048;
+
 /// How long to wait after a pull failed, at first and at most.
 const AGAIN_AFTER: Duration = Duration::from_millis(100);
 const AGAIN_MAX: Duration = Duration::from_secs(5);
@@ -54,6 +57,7 @@ impl Puller {
     async fn pull(&mut self) {
         let sub = self.sub.clone();
         let mut wait = AGAIN_AFTER;
+        let most = if sub.twins.is_some() { ADMIT_MAX } else { PULL_MAX };
         loop {
             // Biased: an end before anything else, then what others said, then new work.
             let pulled = tokio::select! { biased;
@@ -65,7 +69,7 @@ impl Puller {
                 }
                 () = sub.budget.available(), if sub.budget.credits() == 0 => continue,
                 // Without credits only assignment changes come.
-                pulled = sub.consumer.pull(sub.budget.credits().min(PULL_MAX)) => pulled,
+                pulled = sub.consumer.pull(sub.budget.credits().min(most)) => pulled,
             };
             match pulled {
                 Ok(Pulled::Deliveries(deliveries)) => {
