@@ -17,11 +17,6 @@ pub(crate) fn missing(topic: &str) -> Error {
         .with_class(Class::Permanent)
 }
 
-/// A record that can never be written.
-pub(crate) fn unpublishable(why: &str) -> Error {
-    Error::new(ErrorKind::Unsupported, format!("kafka can't take the record: {why}"))
-}
-
 /// The consumer, publisher or connection is closed.
 pub(crate) fn closed(what: &str) -> Error {
     Error::new(ErrorKind::Closed, format!("{what} is closed"))

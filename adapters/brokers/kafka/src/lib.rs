@@ -23,6 +23,8 @@
 //!   thread of their own.
 //! - Dropping a consumer takes long while brokers are away. It happens on the polling thread; closing
 //!   waits for it only so long.
+//! - A header's name that is not UTF-8 can't be read; it stands as `keylane-unreadable-header` here, and
+//!   one with a zero byte ends there. What is published keeps both.
 //! - A record without a value (a tombstone) and one with an empty value are both an empty payload here.
 
 mod config;

@@ -55,10 +55,6 @@ impl KafkaPublisher {
         if self.closed.load(Ordering::Acquire) {
             return Err(error::closed("kafka publisher"));
         }
-        // Kafka allows it, the client library panics.
-        if out.record.headers.iter().any(|(name, _)| name.as_bytes().contains(&0)) {
-            return Err(error::unpublishable("a header's name has a zero byte in it"));
-        }
         let target = &out.target;
         if self.known.lock().unwrap_or_else(PoisonError::into_inner).contains(target) {
             return Ok(());

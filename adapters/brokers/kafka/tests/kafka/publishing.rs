@@ -125,16 +125,6 @@ async fn publish_to_missing_target_fails() {
 }
 
 #[tokio::test]
-async fn a_header_name_that_cannot_be_written_fails_alone() {
-    let Some(cluster) = Cluster::real(1).await else { return };
-    let hostile = Record::new("x").with_header("a\0b", "1");
-    let batch = vec![cluster.outgoing(hostile), cluster.outgoing(Record::new("after"))];
-    let results = cluster.publisher().await.publish(batch).await;
-    assert!(results[0].as_ref().is_err_and(|error| error.class() == Class::Permanent), "{results:?}");
-    assert!(results[1].is_ok(), "{results:?}");
-}
-
-#[tokio::test]
 async fn publish_too_large_fails_alone() {
     // The topic's limit is below the client's: the broker refuses, and it refuses whole batches.
     let Some(cluster) = Cluster::with(1, &[("max.message.bytes", "200000")]).await else { return };
