@@ -39,7 +39,7 @@ pub(crate) struct History {
     pub(crate) row: bool,
     /// To be marked as started before it runs (rule T1).
     pub(crate) mark: Mark,
-    /// Its place among those that are marked and have not run yet.
+    /// Its places among those that are marked and not over.
     pub(crate) marked: Option<tokio::sync::OwnedSemaphorePermit>,
     /// Dead before it ran.
     pub(crate) dead: Option<(Death, String)>,

@@ -33,6 +33,9 @@ pub(crate) struct Subscription {
     pub(crate) budget: Budget,
     /// One permit a running handler call.
     pub(crate) permits: Arc<Semaphore>,
+    /// Places for events that are marked as started and not over (rule T1): as many as may run. A mark made long
+    /// before its run would count the deaths of others against it.
+    pub(crate) marks: Arc<Semaphore>,
     pub(crate) shards: Vec<Mailbox<ToShard>>,
     pub(crate) committer: Arc<Committer>,
     pub(crate) consumer: Arc<dyn Consumer>,
@@ -97,6 +100,7 @@ impl Subscription {
             promise: parts.promise,
             budget: Budget::new(settings.budget.messages, settings.budget.bytes),
             permits: Arc::new(Semaphore::new(settings.concurrency)),
+            marks: Arc::new(Semaphore::new(settings.concurrency)),
             shards: (0..parts.shards).map(|_| Mailbox::new()).collect(),
             committer: parts.committer,
             consumer: parts.consumer,

@@ -145,6 +145,7 @@ impl Shard {
         if history.mark == Mark::Made {
             // Written over by this row; needed again before the next try.
             history.mark = Mark::Wanted;
+            history.marked = None;
         }
         let row = item.attempt_row(self.sub.env.wall(), None);
         let event = commit_event(item, Verdict::Tried(row));

@@ -18,7 +18,7 @@ use std::task::Poll;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use slab::Slab;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::Item;
 use super::committer::Pending;
@@ -50,11 +50,10 @@ pub(crate) struct Shard {
     permit: Option<OwnedSemaphorePermit>,
     /// The last round ended for want of a permit.
     starving: bool,
-    /// Places for events that are marked as started and have not run yet (rule T1): as many as may run. A
-    /// mark made long before its run would count the deaths of others against it.
-    marks: Arc<Semaphore>,
-    /// Events that wait for such a place, their lanes held.
+    /// Events that wait for a place among those that are marked as started (rule T1), their lanes held.
     unmarked: VecDeque<(LaneId, Item)>,
+    /// Such a place, for the first of them.
+    place: Option<OwnedSemaphorePermit>,
     /// Batches that are being put together in this turn.
     forming: Vec<batch::Forming>,
     /// Lanes over the per-key bound, whose partitions are paused.
@@ -110,8 +109,8 @@ impl Shard {
             flights: FuturesUnordered::new(),
             permit: None,
             starving: false,
-            marks: Arc::new(Semaphore::new(sub.settings.concurrency)),
             unmarked: VecDeque::new(),
+            place: None,
             forming: Vec::new(),
             hot: Vec::new(),
             ended: Round::default(),
@@ -199,9 +198,10 @@ impl Shard {
         }
     }
 
-    /// Waits for a letter, the end of a flight, a lane's time, or a permit.
+    /// Waits for a letter, the end of a flight, a lane's time, a permit, or a place for a mark.
     async fn wait(&mut self) {
         let starving = self.starving;
+        let places = self.unmarked.front().map_or(0, |(_, item)| self.places(item));
         let next_wake = self.lanes.next_wake();
         let sub = self.sub.clone();
         let timer = async {
@@ -217,6 +217,7 @@ impl Shard {
             Some((run, ended)) = self.flights.next(), if !self.flights.is_empty() => self.land(run, ended),
             () = timer => {}
             permit = sub.permits.clone().acquire_owned(), if starving => self.permit = permit.ok(),
+            place = sub.marks.clone().acquire_many_owned(places), if places > 0 => self.place = place.ok(),
             () = promise, if self.lanes.ready() > 0 && !starving => {}
         }
     }

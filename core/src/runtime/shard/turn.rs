@@ -27,14 +27,11 @@ impl Shard {
                 self.start_formed(&sub.chain, now);
                 return false;
             }
-            let Some((lane, mut item)) = self.lanes.next() else {
+            let Some((lane, item)) = self.lanes.next() else {
                 self.start_formed(&sub.chain, now);
                 return self.lanes.ready() > 0;
             };
             let entry = sub.chain.enter(&item, now);
-            if let (Entry::Run(_), Some(history)) = (&entry, item.history.as_deref_mut()) {
-                history.marked = None;
-            }
             match entry {
                 Entry::Run(route) if route.batch_max.is_some() => {
                     self.form(lane, item, route, &sub.chain, now)
@@ -132,25 +129,34 @@ impl Shard {
     }
 
     /// Rule T1: the mark is durable before the handler runs. The lane waits for it.
-    fn mark(&mut self, lane: LaneId, mut item: Item) {
+    fn mark(&mut self, lane: LaneId, item: Item) {
         self.lanes.hold(lane);
-        let Ok(place) = self.marks.clone().try_acquire_owned() else {
-            return self.unmarked.push_back((lane, item));
-        };
-        let history = item.history();
-        history.mark = Mark::Made;
-        history.marked = Some(place);
-        history.row = true;
-        let row = item.attempt_row(self.sub.env.wall(), Some(self.sub.committer.session()));
-        self.commit_one(Some(lane), item, Verdict::Started(row), Vec::new(), Then::Start);
+        self.unmarked.push_back((lane, item));
     }
 
-    /// Marks those that waited for a place, as far as there are places.
+    /// Marks those that wait for it, in their order, as far as there are places.
     pub(super) fn mark_waiting(&mut self) {
-        while self.marks.available_permits() > 0
-            && let Some((lane, item)) = self.unmarked.pop_front()
-        {
-            self.mark(lane, item);
+        while let Some((_, item)) = self.unmarked.front() {
+            let places = self.places(item);
+            let kept = self.place.take().filter(|kept| kept.num_permits() == places as usize);
+            let place = kept.or_else(|| self.sub.marks.clone().try_acquire_many_owned(places).ok());
+            let Some(place) = place else { break };
+            let Some((lane, mut item)) = self.unmarked.pop_front() else { break };
+            let history = item.history();
+            history.mark = Mark::Made;
+            history.marked = Some(place);
+            history.row = true;
+            let row = item.attempt_row(self.sub.env.wall(), Some(self.sub.committer.session()));
+            self.commit_one(Some(lane), item, Verdict::Started(row), Vec::new(), Then::Start);
         }
+        self.place = None;
+    }
+
+    /// How many places a mark takes. An event whose next death would be its last is the only one that is marked:
+    /// who merely ran beside the one that kills must not die of it.
+    pub(super) fn places(&self, item: &Item) -> u32 {
+        let crashes = item.history.as_ref().map_or(0, |history| history.crashes);
+        let alone = crashes > 0 && crashes + 1 >= self.sub.chain.retry.crashes_max;
+        if alone { u32::try_from(self.sub.settings.concurrency).unwrap_or(u32::MAX) } else { 1 }
     }
 }
