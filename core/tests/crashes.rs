@@ -43,7 +43,9 @@ impl Stage {
         let publisher = connection.publisher().await.unwrap();
         let record = |key: String| Record::new(key.clone()).with_key(key);
         let batch = keys.map(|key| Outgoing { target: "events".into(), record: record(key) });
-        publisher.publish(batch.collect()).await.into_iter().for_each(|published| drop(published.unwrap()));
+        for published in publisher.publish(batch.collect()).await {
+            published.unwrap();
+        }
     }
 
     async fn start(&self, env: &Env, routes: Routes) -> Handle {
