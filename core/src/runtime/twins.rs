@@ -1,4 +1,8 @@
 //! Rule A3: the same id twice among what is in flight here. One runs, the other waits for its result.
+//!
+//! The same *event* twice is another matter: its partition was lost and claimed again, and the run of before
+//! is not over. That one goes on to its lane, where it waits behind the other anyway; waiting here, it would
+//! be passed by its key's later events.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -7,7 +11,18 @@ use super::subscription::Subscription;
 use crate::env::{Env, Map};
 use crate::text::Text;
 
-pub(crate) struct Twins(Mutex<Map<Text, Vec<Item>>>);
+pub(crate) struct Twins(Mutex<Map<Text, Flying>>);
+
+/// What is in flight under one id.
+struct Flying {
+    /// Where the event lies.
+    partition: u32,
+    offset: u64,
+    /// How often it is in flight, each time under another epoch.
+    times: usize,
+    /// Others of its id.
+    waiting: Vec<Item>,
+}
 
 impl Twins {
     pub(crate) fn new(env: &Env) -> Self {
@@ -19,10 +34,16 @@ impl Twins {
         let mut flying = self.lock();
         let mut first = Vec::with_capacity(items.len());
         for item in items {
+            let (partition, offset) = (item.tenure.claim.partition, item.offset());
             match flying.get_mut(&item.id()) {
-                Some(waiting) => waiting.push(item),
+                Some(other) if (other.partition, other.offset) == (partition, offset) => {
+                    other.times += 1;
+                    first.push(item);
+                }
+                Some(other) => other.waiting.push(item),
                 None => {
-                    flying.insert(item.id(), Vec::new());
+                    let waiting = Vec::new();
+                    flying.insert(item.id(), Flying { partition, offset, times: 1, waiting });
                     first.push(item);
                 }
             }
@@ -33,13 +54,20 @@ impl Twins {
     /// The running one is over. Who waited is admitted anew (rule A2), for only the store knows what
     /// became of the id.
     pub(crate) fn ended(&self, sub: &Arc<Subscription>, item: &Item) {
-        let waiting = self.lock().remove(&item.id()).unwrap_or_default();
+        let mut flying = self.lock();
+        let Some(ended) = flying.get_mut(&item.id()) else { return };
+        ended.times -= 1;
+        if ended.times > 0 {
+            return;
+        }
+        let waiting = flying.remove(&item.id()).map(|ended| ended.waiting).unwrap_or_default();
+        drop(flying);
         if !waiting.is_empty() {
             sub.control.send(super::subscription::Control::Again(waiting));
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Map<Text, Vec<Item>>> {
+    fn lock(&self) -> MutexGuard<'_, Map<Text, Flying>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
