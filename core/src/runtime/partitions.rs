@@ -181,6 +181,11 @@ impl Partitions {
             // Where a new group begins is decided once: "latest" means another place after a crash.
             sub.committer.flush(&tenure).await;
         }
+        if token.is_cancelled() {
+            // Who gave the tenure up may have begun the next one already: reading must not start over under
+            // the epoch of this one, of which nothing is taken any more.
+            return Ok(());
+        }
         sub.consumer.start(vec![Start { partition, offset: from, epoch: claim.claim.epoch }]).await?;
         // Whatever an earlier tenure was held back for is over.
         sub.consumer.resume(Some(&[partition]));
