@@ -1,15 +1,17 @@
-//! Decorators that make a store or a broker slow, lossy or away, by a seed.
+//! A store whose calls are late, refused, or lose their answer.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use keylane::env::Env;
+use keylane::env::{Env, Instant, Timestamp};
 use keylane::store::{
     Admission, AdmitBatch, ClaimAnswer, ClaimRef, ClaimRequest, CommitGroup, Committed, DeadQuery, Fate,
     NewSession, Parked, ParkedId, ReleaseAnswer, Renewed, SessionId, Store,
 };
 use keylane::{Error, ErrorKind};
+
+use super::Link;
 
 /// How a faulty store behaves. Chances are in thousandths.
 #[derive(Debug, Clone, Copy, Default)]
@@ -22,18 +24,47 @@ pub struct StoreFaults {
     pub answer_lost: u64,
 }
 
+/// Who looks on, from where the worker stands and from where the store stands.
+pub trait StoreEyes: Send + Sync + 'static {
+    /// The worker got an answer that renews its session, to a call it began at this time of its two clocks.
+    fn promised(&self, _sent: (Instant, Timestamp)) {}
+
+    /// The worker was told that its session is gone.
+    fn session_lost(&self) {}
+
+    /// This is durable now, whether the worker hears of it or not.
+    fn durable(&self, _group: &CommitGroup, _fates: &[Fate]) {}
+}
+
+/// Nobody looks.
+impl StoreEyes for () {}
+
 /// A store whose calls are late, refused, or lose their answer.
 pub struct FaultyStore {
     inner: Arc<dyn Store>,
     env: Env,
     faults: StoreFaults,
+    link: Link,
+    eyes: Arc<dyn StoreEyes>,
 }
 
 impl FaultyStore {
     /// Decorates `inner` for one worker.
     #[must_use]
     pub fn new(inner: Arc<dyn Store>, env: Env, faults: StoreFaults) -> Self {
-        Self { inner, env, faults }
+        Self { inner, env, faults, link: Link::default(), eyes: Arc::new(()) }
+    }
+
+    /// Over a way that can be cut.
+    #[must_use]
+    pub fn over(self, link: Link) -> Self {
+        Self { link, ..self }
+    }
+
+    /// With someone who looks on.
+    #[must_use]
+    pub fn watched(self, eyes: Arc<dyn StoreEyes>) -> Self {
+        Self { eyes, ..self }
     }
 
     fn hits(&self, thousandths: u64) -> bool {
@@ -53,12 +84,12 @@ impl FaultyStore {
         call: impl Future<Output = Result<T, Error>> + Send,
     ) -> Result<T, Error> {
         self.delay().await;
-        if self.hits(self.faults.refused) {
+        if self.link.is_cut(&self.env) || self.hits(self.faults.refused) {
             return Err(Error::new(ErrorKind::Store, "simulated: the store is away"));
         }
         let answer = call.await;
         self.delay().await;
-        if self.hits(self.faults.answer_lost) {
+        if self.link.is_cut(&self.env) || self.hits(self.faults.answer_lost) {
             return Err(Error::new(kind, "simulated: the answer was lost"));
         }
         answer
@@ -77,12 +108,24 @@ impl Store for FaultyStore {
     }
 
     async fn register(&self, session: NewSession) -> Result<(), Error> {
+        let sent = (self.env.now(), self.env.wall());
         // A lost answer here would leave a session behind that nobody knows; it expires by itself.
-        self.around(ErrorKind::Store, self.inner.register(session)).await
+        let answer = self.around(ErrorKind::Store, self.inner.register(session)).await;
+        if answer.is_ok() {
+            self.eyes.promised(sent);
+        }
+        answer
     }
 
     async fn renew(&self, session: SessionId) -> Result<Renewed, Error> {
-        self.around(ErrorKind::Store, self.inner.renew(session)).await
+        let sent = (self.env.now(), self.env.wall());
+        let answer = self.around(ErrorKind::Store, self.inner.renew(session)).await;
+        match &answer {
+            Ok(_) => self.eyes.promised(sent),
+            Err(error) if error.kind() == ErrorKind::SessionLost => self.eyes.session_lost(),
+            Err(_) => {}
+        }
+        answer
     }
 
     async fn close_session(&self, session: SessionId) -> Result<(), Error> {
@@ -103,7 +146,12 @@ impl Store for FaultyStore {
 
     async fn commit(&self, group: &CommitGroup) -> Result<Committed, Error> {
         // A commit whose answer is lost is unknown, not failed.
-        self.around(ErrorKind::Unknown, self.inner.commit(group)).await
+        let seen = async {
+            let committed = self.inner.commit(group).await?;
+            self.eyes.durable(group, &committed.fates);
+            Ok(committed)
+        };
+        self.around(ErrorKind::Unknown, seen).await
     }
 
     async fn resolve(&self, group: &CommitGroup) -> Result<Vec<Fate>, Error> {
