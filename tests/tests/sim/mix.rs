@@ -68,6 +68,11 @@ impl Mix {
         self.skip && (self.seed + key * 31 + number * 17).is_multiple_of(9)
     }
 
+    /// Calls take longer than events need to arrive.
+    pub(super) fn is_slow(&self) -> bool {
+        self.pause_max > Duration::from_secs(1)
+    }
+
     pub(super) fn toml(&self) -> String {
         let mode = if self.position { "position" } else { "id" };
         let (attempts, exhausted) = if self.skip { (ATTEMPTS_MAX, "skip") } else { (1000, "stop") };

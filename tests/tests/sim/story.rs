@@ -21,6 +21,9 @@ use super::mix::Mix;
 
 pub(super) const KEYS: u64 = 6;
 
+/// One for each partition.
+const WORKERS_MAX: usize = 3;
+
 /// One world with its workers.
 pub(super) struct Stage {
     pub(super) world: World,
@@ -60,6 +63,8 @@ impl Stage {
     pub(super) fn publish(&self, each: u64) {
         let broker = self.broker.worker(&self.env);
         let twice = !self.mix.position;
+        // Slow handlers get a backlog: what is buffered lasts longer than any hand-over.
+        let every = if self.mix.is_slow() { 200_000 } else { 1_000_000 };
         let pause = self.env.clone();
         self.env.spawn("publish", async move {
             let publisher = broker.publisher().await.unwrap();
@@ -79,7 +84,7 @@ impl Stage {
                         }
                     }
                 }
-                pause.sleep(Duration::from_micros(pause.random() % 1_000_000)).await;
+                pause.sleep(Duration::from_micros(pause.random() % every)).await;
             }
         });
     }
@@ -125,8 +130,9 @@ impl Stage {
     pub(super) fn disturb(&mut self) {
         let running: Vec<&Worker> = self.workers.iter().filter(|worker| !worker.node.is_crashed()).collect();
         let chosen = usize::try_from(self.world.random(running.len() as u64)).unwrap_or(0);
-        if let Some(worker) = running.get(chosen) {
-            self.befall(worker);
+        let newcomer = running.get(chosen).is_some_and(|worker| self.befall(worker));
+        if newcomer && running.len() < WORKERS_MAX {
+            self.worker();
         }
         self.pass(Duration::from_millis(self.world.random(6_000)));
         for worker in &self.workers {
@@ -135,7 +141,8 @@ impl Stage {
         self.replace_dead();
     }
 
-    fn befall(&self, worker: &Worker) {
+    /// True when another worker is to join meanwhile.
+    fn befall(&self, worker: &Worker) -> bool {
         let (node, env) = (&worker.node, worker.node.env());
         let number = node.number();
         let time = Duration::from_millis(self.world.random(9_000));
@@ -156,18 +163,24 @@ impl Stage {
                 worker.to_store.cut(&env, time);
                 "is cut off from its store"
             }
-            4 | 5 => {
+            4 => {
                 worker.to_broker.cut(&env, time);
                 "is cut off from its broker"
+            }
+            5 => {
+                // It does not hear that it has to share; only its store can tell it (rule S5).
+                worker.to_broker.cut(&env, Duration::from_secs(12));
+                "is cut off from its broker, and another one joins"
             }
             6 => {
                 let handles = self.handles.lock().unwrap_or_else(PoisonError::into_inner);
                 handles.iter().filter(|(of, _)| *of == number).for_each(|(_, handle)| handle.shutdown());
                 "is asked to stop"
             }
-            _ => return,
+            _ => return false,
         };
         self.world.note(format_args!("node {number} {what}"));
+        what.ends_with("joins")
     }
 
     pub(super) fn pass(&self, time: Duration) {
