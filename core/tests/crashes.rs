@@ -57,6 +57,7 @@ impl Stage {
             session = "3s"
             grace = "1s"
             handover_max = "4s"
+            drain_max = "2s"
             [store.memory]
             [broker.main.memory]
             [subscription.service]
@@ -137,6 +138,39 @@ async fn t1_the_shards_share_the_places_for_marks() {
     t1_no_more_are_marked_than_may_run(3).await;
 }
 
+/// Ends in order, again and again, are no deaths, though the handlers had been marked and were dropped.
+#[tokio::test]
+async fn t1_what_was_only_interrupted_is_not_dead() {
+    async fn second_try(event: RawEvent, mut fx: Effects<Memory>) -> Result<(), Failure> {
+        note(&mut fx, &event);
+        Ok(())
+    }
+    let stage = Stage::new(1);
+    stage.publish((0..20).map(|n| format!("key {n}"))).await;
+    for worker in 1..=u64::from(CRASHES_MAX) * 2 {
+        let (env, calls) = (stage.clock.env(worker), Calls::default());
+        let handle = stage.start(&env, Routes::new().all(hangs).with_state(calls.clone())).await;
+        stage.clock.until("four handlers run", || calls.0.load(Ordering::Relaxed) == CONCURRENCY).await;
+        if worker > 1 {
+            handle.shutdown();
+            handle.join().await.unwrap();
+        }
+        // The first one dies: from then on there are marks.
+        drop(handle);
+    }
+    let handle = stage.start(&stage.clock.env(99), Routes::new().all(second_try)).await;
+    stage.clock.pass(Duration::from_secs(60)).await;
+    drop(handle);
+    assert_eq!((stage.handled().await.len(), stage.dead().await), (20, Vec::new()));
+}
+
+fn note(fx: &mut Effects<Memory>, event: &RawEvent) {
+    fx.commit_with(event.to_vec(), async |mut tx: Tx<Memory>, key: Vec<u8>| {
+        tx.append("handled", key);
+        tx.done()
+    });
+}
+
 /// A worker with one event that kills it, and neighbours that take `pause` each.
 #[derive(Clone)]
 struct Scene {
@@ -154,10 +188,7 @@ async fn fatal(event: RawEvent, State(scene): State<Scene>, mut fx: Effects<Memo
     if !scene.pause.is_zero() {
         scene.env.sleep(scene.pause).await;
     }
-    fx.commit_with(event.to_vec(), async |mut tx: Tx<Memory>, key: Vec<u8>| {
-        tx.append("handled", key);
-        tx.done()
-    });
+    note(&mut fx, &event);
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 
 mod conformance;
 mod crashes;
+mod order;
 mod paused;
 mod service;
 mod ui;
