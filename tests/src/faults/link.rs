@@ -14,28 +14,44 @@ pub struct Link(Arc<Shared>);
 #[derive(Debug, Default)]
 struct Shared {
     cut_until: Mutex<Instant>,
+    mute_until: Mutex<Instant>,
     cut: Notify,
 }
 
 impl Link {
     /// Cuts it for this long: every call fails at once, also one that is under way and cares.
     pub fn cut(&self, env: &Env, time: Duration) {
-        *self.lock() = env.now() + time;
+        *lock(&self.0.cut_until) = env.now() + time;
         self.0.cut.notify_waiters();
+    }
+
+    /// For this long calls get no answer at all; then they fail.
+    pub fn mute(&self, env: &Env, time: Duration) {
+        *lock(&self.0.mute_until) = env.now() + time;
+    }
+
+    /// Waits where there is no answer; true when there was none.
+    pub(super) async fn is_mute(&self, env: &Env) -> bool {
+        let until = *lock(&self.0.mute_until);
+        let mute = env.now() < until;
+        if mute {
+            env.sleep_until(until).await;
+        }
+        mute
     }
 
     /// True while it is cut.
     #[must_use]
     pub fn is_cut(&self, env: &Env) -> bool {
-        env.now() < *self.lock()
+        env.now() < *lock(&self.0.cut_until)
     }
 
     /// Completes when it is cut after the first poll of this; cancel-safe.
     pub(super) async fn until_cut(&self) {
         self.0.cut.notified().await;
     }
+}
 
-    fn lock(&self) -> MutexGuard<'_, Instant> {
-        self.0.cut_until.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+fn lock(until: &Mutex<Instant>) -> MutexGuard<'_, Instant> {
+    until.lock().unwrap_or_else(PoisonError::into_inner)
 }

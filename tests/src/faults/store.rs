@@ -84,7 +84,8 @@ impl FaultyStore {
         call: impl Future<Output = Result<T, Error>> + Send,
     ) -> Result<T, Error> {
         self.delay().await;
-        if self.link.is_cut(&self.env) || self.hits(self.faults.refused) {
+        let mute = self.link.is_mute(&self.env).await;
+        if mute || self.link.is_cut(&self.env) || self.hits(self.faults.refused) {
             return Err(Error::new(ErrorKind::Store, "simulated: the store is away"));
         }
         let answer = call.await;

@@ -13,17 +13,38 @@ use super::{EPOCH, World, instant};
 pub struct Node {
     pub(super) world: World,
     pub(super) number: usize,
+    busy: Duration,
 }
 
 impl Node {
     pub(super) fn new(world: World, number: usize) -> Self {
-        Self { world, number }
+        Self { world, number, busy: Duration::ZERO }
+    }
+
+    /// The same node, where a handler with a task of its own computes for this long between its first await
+    /// and the next: nothing can stop it there.
+    #[must_use]
+    pub fn with_busy_handlers(self, busy: Duration) -> Self {
+        Self { busy, ..self }
     }
 
     /// Its number in the world.
     #[must_use]
     pub fn number(&self) -> usize {
         self.number
+    }
+}
+
+impl Node {
+    fn busily(&self, mut task: BoxFuture<'static, ()>) -> BoxFuture<'static, ()> {
+        let (node, busy) = (self.clone(), self.busy);
+        Box::pin(async move {
+            let first = std::future::poll_fn(|context| Poll::Ready(task.as_mut().poll(context))).await;
+            if first.is_pending() {
+                node.sleep_until(node.now() + busy).await;
+                task.await;
+            }
+        })
     }
 }
 
@@ -52,7 +73,8 @@ impl Environment for Node {
         Box::pin(Sleep { world: self.world.clone(), at, asked: None })
     }
 
-    fn spawn(&self, _name: &'static str, task: BoxFuture<'static, ()>) {
+    fn spawn(&self, name: &'static str, task: BoxFuture<'static, ()>) {
+        let task = if name == "handler" && !self.busy.is_zero() { self.busily(task) } else { task };
         let mut state = self.world.lock();
         if state.nodes[self.number].crashed {
             drop(state);

@@ -10,7 +10,9 @@
 //!     worker could know by itself that it has to stop: it was frozen, its clock jumped, or its store was
 //!     away, for as long as its session lives.
 //!   A run is open from its handler's first poll until its future has returned or was dropped.
-//! - **No run begins without a promise (S4).** Counted the same way.
+//! - **No run begins without a promise (S4)**, counted the same way, and none returns when the promise has been
+//!   out for more than a moment: it was dropped. A moment after it was frozen, or its clock jumped, a worker may
+//!   not have looked yet.
 //! - **Settled only after durable.** When the broker is told a base, by a commit or a handback, every event
 //!   below it is finished or dead in the store at that moment.
 //!
@@ -31,6 +33,9 @@ use keylane_tests::sim::World;
 
 /// As configured.
 const SESSION: Duration = Duration::from_secs(3);
+
+/// Some times what a worker takes to look whether its promise is out.
+const MOMENT: Duration = Duration::from_millis(200);
 
 /// An event of the story: the `number`-th of its key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -78,12 +83,24 @@ struct Promise {
     env: Env,
     /// The two clocks before the last renewal that was answered.
     sent: Option<(Instant, Timestamp)>,
+    /// When the worker was frozen or its clock was set, for the last time.
+    stirred: Instant,
 }
 
 impl Promise {
     fn holds(&self) -> bool {
-        self.sent
-            .is_some_and(|(now, wall)| self.env.now().since(now).max(self.env.wall().since(wall)) < SESSION)
+        self.age().is_some_and(|age| age < SESSION)
+    }
+
+    /// By the larger of the two clocks.
+    fn age(&self) -> Option<Duration> {
+        self.sent.map(|(now, wall)| self.env.now().since(now).max(self.env.wall().since(wall)))
+    }
+
+    /// The worker must have noticed that it is out.
+    fn is_long_out(&self) -> bool {
+        let known = self.env.now().since(self.stirred) > MOMENT;
+        known && self.age().is_some_and(|age| age > SESSION + MOMENT)
     }
 }
 
@@ -98,7 +115,8 @@ impl History {
 
     /// A worker's eyes on its store and its broker.
     pub(super) fn eyes(&self, node: usize, env: &Env) -> Arc<Eyes> {
-        self.seen().promises.insert(node, Promise { env: env.clone(), sent: None });
+        let promise = Promise { env: env.clone(), sent: None, stirred: env.now() };
+        self.seen().promises.insert(node, promise);
         Arc::new(Eyes { node, history: self.clone() })
     }
 
@@ -121,6 +139,13 @@ impl History {
         let number = seen.runs;
         seen.open.insert(number, (node, events));
         Run { history: self.clone(), number }
+    }
+
+    /// A worker goes on after a freeze, or its clock was set: it needs a moment to notice what that means.
+    pub(super) fn stirred(&self, node: usize) {
+        if let Some(promise) = self.seen().promises.get_mut(&node) {
+            promise.stirred = promise.env.now();
+        }
     }
 
     /// A handler looked at what is committed of its event's key.
@@ -168,9 +193,12 @@ pub(super) struct Run {
 impl Run {
     /// The handler returns with its work done.
     pub(super) fn ends(self) {
-        let seen = self.history.seen();
+        let mut seen = self.history.seen();
         let Some((node, events)) = seen.open.get(&self.number) else { return };
         let (node, event) = (*node, events[0]);
+        if seen.promises.get(&node).is_some_and(Promise::is_long_out) {
+            seen.wrong.push(format!("node {node} was let end {event} long after its promise"));
+        }
         drop(seen);
         self.history.world.note(format_args!("node {node} stop {event}"));
     }

@@ -137,6 +137,7 @@ impl Stage {
         self.pass(Duration::from_millis(self.world.random(6_000)));
         for worker in &self.workers {
             worker.node.thaw();
+            self.history.stirred(worker.node.number());
         }
         self.replace_dead();
     }
@@ -157,6 +158,7 @@ impl Stage {
             }
             2 => {
                 node.set_wall_forward(time);
+                self.history.stirred(number);
                 "has another wall time"
             }
             3 => {
