@@ -31,13 +31,26 @@ impl Shard {
                 self.start_formed(&sub.chain, now);
                 return self.lanes.ready() > 0;
             };
+            self.take_up(&mut item);
+            if self.is_ahead_of_failed(&item) {
+                let hash = item.hash;
+                self.lanes.put_back(lane, item);
+                self.rewind(hash);
+                continue;
+            }
+            if let Some(until) = item.not_before(now) {
+                self.back_off(lane, item, until);
+                continue;
+            }
             let entry = sub.chain.enter(&item, now);
             if let (Entry::Run(_), Some(history)) = (&entry, item.history.as_deref_mut()) {
                 history.marked = None;
             }
             match entry {
                 Entry::Run(route) if route.batch_max.is_some() => {
-                    self.form(lane, item, route, &sub.chain, now)
+                    if let Some(item) = self.catch_up(lane, item) {
+                        self.form(lane, item, route, &sub.chain, now);
+                    }
                 }
                 Entry::Run(route) => now = self.start_one(lane, item, route, &sub.chain, now),
                 Entry::Skip => self.finished(Some(lane), item, Vec::new()),
