@@ -84,7 +84,7 @@ async fn a_key_that_is_well_again_brings_its_backlog_in_order() {
     }
 
     let routes = Routes::new().all(sick_at_first).with_state(Arc::new(AtomicU32::new(0)));
-    let toml = "budget = { messages_max = 64, per_key_max = 4, waiting_max = 1000 }";
+    let toml = "budget = { messages_max = 64, per_key_max = 4, waiting_max = 100 }";
     let service = Service::configured(routes, toml).await;
     let rows: Vec<String> = (0..400).map(|n| n.to_string()).collect();
     for row in &rows {
