@@ -185,6 +185,8 @@ impl Partitions {
         // Whatever an earlier tenure was held back for is over.
         sub.consumer.resume(Some(&[partition]));
         sub.unhalt(partition);
+        // Who had it before may have died between the store's commit and the broker's.
+        sub.moved.send(partition);
         if !claim.released.is_empty() {
             sub.control.send(Control::Released(claim.released));
         }
