@@ -3,5 +3,6 @@
 mod ahead;
 mod conformance;
 mod service;
+mod signals;
 mod ui;
 mod waiting;

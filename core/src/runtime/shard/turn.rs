@@ -97,25 +97,13 @@ impl Shard {
                 self.plain(&item);
                 self.lanes.finish(lane);
             }
-            Some(ended) => {
-                let run = Run {
-                    items: vec![item],
-                    lanes: vec![Some(lane)],
-                    then: Then::Land,
-                    began: now,
-                    permit: None,
-                };
-                self.landed(run, ended);
-            }
-            None => {
-                let run = Run {
-                    items: vec![item],
-                    lanes: vec![Some(lane)],
-                    then: Then::Land,
-                    began: now,
-                    permit: None,
-                };
-                self.take_off(run, call, route, chain);
+            ended => {
+                let (items, lanes) = (vec![item], vec![Some(lane)]);
+                let run = Run { items, lanes, then: Then::Land, began: now, permit: None };
+                match ended {
+                    Some(ended) => self.landed(run, ended),
+                    None => self.take_off(run, call, route, chain),
+                }
             }
         }
         after
