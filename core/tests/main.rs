@@ -1,8 +1,11 @@
 //! The core's integration tests, in one binary.
 
+mod ahead;
 mod conformance;
 mod crashes;
 mod order;
 mod paused;
 mod service;
+mod signals;
 mod ui;
+mod waiting;
