@@ -223,11 +223,11 @@ impl Committer {
 
     fn mark_finished(&self, group: &CommitGroup, round: &Round, fates: &[Fate]) {
         let excluded = |claim: usize| {
-            round.tenures[claim].is_lost()
-                || group
-                    .events()
-                    .zip(fates)
-                    .any(|(event, fate)| event.claim == claim && *fate == Fate::Excluded)
+            let mut own = group.events().zip(fates).filter(|(event, _)| event.claim == claim).peekable();
+            // A tenure that was lost meanwhile may have more on its way, whose position must hold what this group
+            // wrote. Where there is no event, nobody says whether the claim was held.
+            let unsaid = own.peek().is_none() && round.tenures[claim].is_lost();
+            unsaid || own.any(|(_, fate)| *fate == Fate::Excluded)
         };
         let held: Vec<bool> = (0..group.claims.len()).map(|claim| !excluded(claim)).collect();
         let positions = group.positions(fates, |claim| held[claim]);

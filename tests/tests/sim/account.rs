@@ -2,7 +2,8 @@
 //!
 //! - Every event has one effect, or is one dead letter, never both.
 //! - The effects of a key are in its order.
-//! - A handler saw the effects of all earlier events of its key, but for those that are dead.
+//! - A handler saw the effects of all earlier events of its key, but for those that are dead; not where it
+//!   asked to run ahead of them.
 //! - Nothing is dead but what was tried as often as its row says, and failed each time: trouble burns nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -45,7 +46,7 @@ impl Account {
                 _ => {}
             }
         }
-        for (node, event, up_to) in &seen.looks {
+        for (node, event, up_to) in seen.looks.iter().filter(|_| !mix.ahead) {
             let missed = (up_to + 1..event.number).map(|number| Event { key: event.key, number });
             let missed: Vec<String> =
                 missed.filter(|missed| !dead.contains(missed)).map(|missed| missed.to_string()).collect();

@@ -237,7 +237,12 @@ impl StoreEyes for Eyes {
         for (event, fate) in group.events().zip(fates) {
             let ends = matches!(event.verdict, Verdict::Finish | Verdict::Park(_));
             if ends && *fate == Fate::Committed {
-                let at = self.history.at(group.claims[event.claim].claim.partition, event.offset);
+                let claim = &group.claims[event.claim].claim;
+                let at = self.history.at(claim.partition, event.offset);
+                if let Some(event) = at {
+                    let (node, epoch) = (self.node, claim.epoch);
+                    self.history.world.note(format_args!("node {node} wrote {event} under epoch {epoch}"));
+                }
                 self.history.seen().durable.extend(at);
             }
         }

@@ -16,6 +16,8 @@ pub(super) struct Mix {
     pub(super) position: bool,
     /// Handlers take batches (rule C6).
     pub(super) batch: bool,
+    /// Handlers don't wait for the writes before them (rule C5's opt-in), and so don't always see them.
+    pub(super) ahead: bool,
     /// Each call has a task of its own.
     pub(super) spawned: bool,
     /// Attempts can end, and some events can never be handled.
@@ -42,6 +44,7 @@ impl Mix {
             seed,
             position: one_in(2),
             batch: one_in(4),
+            ahead: one_in(4),
             spawned: one_in(4),
             skip: one_in(3),
             pause_max: Duration::from_millis(if one_in(3) { 1_500 } else { 20 }),
@@ -74,6 +77,7 @@ impl Mix {
     }
 
     pub(super) fn toml(&self) -> String {
+        let ahead = self.ahead;
         let mode = if self.position { "position" } else { "id" };
         let (attempts, exhausted) = if self.skip { (ATTEMPTS_MAX, "skip") } else { (1000, "stop") };
         format!(
@@ -89,6 +93,7 @@ impl Mix {
             [subscription.orders]
             source = "orders"
             concurrency = 4
+            ahead = {ahead}
             timeout = "10s"
             [subscription.orders.ledger]
             mode = "{mode}"

@@ -22,8 +22,9 @@ pub(super) struct Key {
     back: Vec<Item>,
     /// The lane waits until `done` has room.
     held: Option<LaneId>,
-    /// A batch handler's event: its unit spans several keys, so that it must not run ahead.
-    batch: Option<(LaneId, Item)>,
+    /// An event that must not run ahead: a batch handler's, whose unit spans several keys, or one to be marked,
+    /// which would hold its place while it waits for those before it (rule T1).
+    behind: Option<(LaneId, Item)>,
 }
 
 /// So many events of a key wait for their commit at the most.
@@ -53,11 +54,11 @@ impl Shard {
         }
     }
 
-    /// A batch handler's event waits until nothing of its key is ahead; gives it back when nothing is.
+    /// An event that must not run ahead waits until nothing of its key is; gives it back when nothing is.
     pub(super) fn catch_up(&mut self, lane: LaneId, item: Item) -> Option<Item> {
         let Some(key) = self.ahead.get_mut(&item.hash) else { return Some(item) };
         self.lanes.hold(lane);
-        key.batch = Some((lane, item));
+        key.behind = Some((lane, item));
         None
     }
 
@@ -69,18 +70,19 @@ impl Shard {
     /// Puts what has to run again back into its lane; it is tried again when the lane's item is out.
     pub(super) fn rewind(&mut self, hash: u64) {
         let Some(key) = self.ahead.get_mut(&hash) else { return };
-        if let Some((lane, item)) = key.batch.take() {
+        if let Some((lane, item)) = key.behind.take() {
             self.lanes.put_back(lane, item);
         }
         let back = std::mem::take(&mut key.back);
-        // What belongs to the next owner does not come back into a lane that nobody sweeps again.
-        let (back, gone): (Vec<_>, Vec<_>) = back.into_iter().partition(|item| item.tenure.may_start());
+        let ends = back.iter().any(|item| !item.tenure.may_start());
         match self.lanes.rewind(back) {
             Ok(()) => drop(self.ahead.remove(&hash)),
-            Err(back) => key.back = back,
+            // Also what belongs to the next owner: until the lane's item is out it says that one must not commit.
+            Err(back) => return key.back = back,
         }
-        for item in gone {
-            self.leave_behind(item);
+        if ends {
+            // It came back into a lane that was swept before.
+            self.sweep();
         }
     }
 
@@ -127,7 +129,7 @@ impl Shard {
         let Some(key) = self.ahead.get_mut(&hash) else { return };
         let Some((first, _)) = key.done.first() else {
             let key = self.ahead.remove(&hash).unwrap_or_default();
-            if let Some((lane, item)) = key.batch {
+            if let Some((lane, item)) = key.behind {
                 self.lanes.put_back(lane, item);
             }
             return;

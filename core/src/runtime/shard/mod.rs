@@ -174,7 +174,7 @@ impl Shard {
     }
 
     /// Drops what is queued of tenures that start nothing more: it belongs to the next owner.
-    fn sweep(&mut self) {
+    pub(super) fn sweep(&mut self) {
         for mut item in self.lanes.retain(|item| item.tenure.may_start()) {
             self.take_up(&mut item);
             self.leave_behind(item);

@@ -27,7 +27,7 @@ impl Shard {
                 self.start_formed(&sub.chain, now);
                 return false;
             }
-            let Some((lane, item)) = self.lanes.next() else {
+            let Some((lane, mut item)) = self.lanes.next() else {
                 self.start_formed(&sub.chain, now);
                 return self.lanes.ready() > 0;
             };
@@ -51,7 +51,11 @@ impl Shard {
                 }
                 Entry::Run(route) => now = self.start_one(lane, item, route, &sub.chain, now),
                 Entry::Skip => self.finished(Some(lane), item, Vec::new()),
-                Entry::Mark => self.mark(lane, item),
+                Entry::Mark => {
+                    if let Some(item) = self.catch_up(lane, item) {
+                        self.mark(lane, item);
+                    }
+                }
                 Entry::Bury(death, why) => self.bury(Some(lane), item, death, Some(why)),
                 Entry::Drop => {
                     self.leave_behind(item);
