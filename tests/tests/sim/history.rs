@@ -9,6 +9,7 @@
 //!     for the session's lifetime, by the larger of both clocks. So a run may be overtaken only where its
 //!     worker could know by itself that it has to stop: it was frozen, its clock jumped, or its store was
 //!     away, for as long as its session lives.
+//!
 //!   A run is open from its handler's first poll until its future has returned or was dropped.
 //! - **No run begins without a promise (S4)**, counted the same way, and none returns when the promise has been
 //!   out for more than a moment: it was dropped. A moment after it was frozen, or its clock jumped, a worker may
