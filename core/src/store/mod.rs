@@ -16,12 +16,15 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 pub use admit::{Admission, AdmitBatch, AdmitEvent};
-pub use claim::{AttemptRow, Claim, ClaimAnswer, ClaimRef, ClaimRequest, Position, Scope, Witness};
+pub use claim::{
+    AttemptRow, Claim, ClaimAnswer, ClaimRef, ClaimRequest, Position, ReadFrom, Reposition, Scope, Witness,
+};
 pub use commit::{ClaimCommit, CommitEvent, CommitGroup, Committed, Fate, Unit, Verdict};
 pub use effect::{Effect, EffectFn, Tx, TxHome};
 pub use parked::{DeadQuery, Death, Parked, ParkedId, Reason, ReleaseAnswer};
 pub use session::{NewSession, Renewed, SessionId};
 
+use crate::broker::Partition;
 use crate::env::Env;
 use crate::error::Error;
 
@@ -44,6 +47,16 @@ use crate::error::Error;
 /// - `release_keeps_position`: a release frees the claim and keeps its position; it says whether the end was clean.
 /// - `claim_brings_position_and_attempts`: a grant carries position, sparse set, witness, identity,
 ///   attempts and pending releases, read after the epoch was raised (A2).
+///
+/// Repositioning (L2, an operator's act that opens a new generation):
+/// - `reposition_forgets_the_position`: position, sparse set, witness, identity and attempts are gone; grants
+///   say where to read from until a position is written.
+/// - `reposition_excludes_what_is_in_flight`: it raises the epoch, so that what its owner has begun is
+///   `Excluded`; other partitions go on.
+/// - `reposition_reaches_the_owner`: the owner keeps the claim and is told of it by renewals until it claims
+///   again or releases, which it may do by the claim it knows.
+/// - `reposition_keeps_ledger_and_parked_rows`: finished ids stay known, parked rows stay and can be
+///   released; an event parked in another generation at the same place is another row.
 ///
 /// Admit (A1, P1, L4):
 /// - `admit_finds_finished`, `admit_finds_conflict`, `admit_finds_parked`: in the order of the batch.
@@ -112,6 +125,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// Asks the owner of the parked event's key to run it (rule P3).
     async fn request_release(&self, id: ParkedId) -> Result<ReleaseAnswer, Error>;
+
+    /// Makes partitions be read from elsewhere by their next grant; those it found, in order.
+    async fn reposition(&self, order: Reposition) -> Result<Vec<Partition>, Error>;
 
     /// Drops ledger rows of a subscription older than `keep`; returns how many containers (partitions,
     /// generations) were dropped.

@@ -26,9 +26,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use keylane::broker::Partition;
 use keylane::store::{
     Admission, AdmitBatch, ClaimAnswer, ClaimRef, ClaimRequest, CommitGroup, Committed, DeadQuery, Fate,
-    NewSession, Parked, ParkedId, ReleaseAnswer, Renewed, SessionId, Store, StoreAdapter,
+    NewSession, Parked, ParkedId, ReleaseAnswer, Renewed, Reposition, SessionId, Store, StoreAdapter,
 };
 use keylane::{Env, Error};
 
@@ -125,6 +126,10 @@ impl Store for SqliteStore {
 
     async fn request_release(&self, id: ParkedId) -> Result<ReleaseAnswer, Error> {
         parking::request_release(self, &id).await
+    }
+
+    async fn reposition(&self, order: Reposition) -> Result<Vec<Partition>, Error> {
+        claim::reposition(self, &order).await
     }
 
     async fn sweep(&self, subscription: &str, keep: Duration) -> Result<u64, Error> {

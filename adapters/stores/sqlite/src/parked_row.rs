@@ -16,7 +16,7 @@ use crate::scope::unsigned;
 
 /// What a row is read from, with its scope's names.
 pub(crate) const COLUMNS: &str =
-    "s.subscription, s.broker, s.source, p.partition, p.offset, p.id, p.key, p.kind,
+    "s.subscription, s.broker, s.source, p.partition, p.generation, p.offset, p.id, p.key, p.kind,
     p.sequence, p.payload_hash, p.reason, p.death, p.attempts, p.crashes, p.failures, p.first_us, p.parked_us,
     p.worker, p.record_key, p.record_headers, p.record_us, p.record_id, p.record_payload
     FROM keylane_parked p JOIN keylane_scopes s ON s.id = p.scope";
@@ -29,6 +29,7 @@ pub(crate) fn read(row: &SqliteRow) -> Result<Parked, Error> {
             source: row.get::<String, _>("source").into(),
         },
         partition: row.get("partition"),
+        generation: unsigned(row.get("generation")),
         offset: unsigned(row.get("offset")),
         id: text(row.get("id")),
         key: row.get::<Vec<u8>, _>("key").into(),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use keylane::store::{ClaimRef, NewSession, Renewed, Scope, SessionId};
 use keylane::{Class, Error, ErrorKind};
-use sqlx::{Row, SqliteConnection};
+use sqlx::{AssertSqlSafe, Row, SqliteConnection};
 
 use crate::database::Writer;
 use crate::error::{failed, is_constraint};
@@ -59,9 +59,10 @@ pub(crate) async fn renew(store: &SqliteStore, session: SessionId) -> Result<Ren
     let renewed = async {
         let fence = fence(&mut writer, session).await?;
         let wanted = if fence.wanted { wanted(&mut writer, session).await? } else { Vec::new() };
+        let repositioned = repositioned(&mut writer, session).await?;
         let released =
             if fence.parked { parking::released_to(&mut writer, session).await? } else { Vec::new() };
-        Ok(Renewed { wanted, released })
+        Ok(Renewed { wanted, repositioned, released })
     };
     match renewed.await {
         Ok(renewed) => {
@@ -85,7 +86,7 @@ pub(crate) async fn close(store: &SqliteStore, session: SessionId) -> Result<(),
         // One that was taken over has not ended cleanly, whatever it says now.
         if gone.rows_affected() > 0 {
             sqlx::query(
-                "UPDATE keylane_claims SET owner = NULL, wanted_by = NULL, wanted_us = NULL, clean = 1
+                "UPDATE keylane_claims SET owner = NULL, wanted_by = NULL, wanted_us = NULL, repositioned = 0, clean = 1
                  WHERE owner = ?1",
             )
             .bind(key(session))
@@ -147,15 +148,26 @@ pub(crate) async fn wanted(
     connection: &mut SqliteConnection,
     session: SessionId,
 ) -> Result<Vec<ClaimRef>, Error> {
-    let rows = sqlx::query(
+    claims_of(connection, session, "c.wanted_by IS NOT NULL").await
+}
+
+/// L2: claims of this session that an operator repositioned.
+async fn repositioned(connection: &mut SqliteConnection, session: SessionId) -> Result<Vec<ClaimRef>, Error> {
+    claims_of(connection, session, "c.repositioned").await
+}
+
+async fn claims_of(
+    connection: &mut SqliteConnection,
+    session: SessionId,
+    which: &'static str,
+) -> Result<Vec<ClaimRef>, Error> {
+    let sql = format!(
         "SELECT s.subscription, s.broker, s.source, c.partition, c.epoch
          FROM keylane_claims c JOIN keylane_scopes s ON s.id = c.scope
-         WHERE c.owner = ?1 AND c.wanted_by IS NOT NULL ORDER BY c.scope, c.partition",
-    )
-    .bind(key(session))
-    .fetch_all(connection)
-    .await
-    .map_err(|error| failed("could not read wanted claims", error))?;
+         WHERE c.owner = ?1 AND {which} ORDER BY c.scope, c.partition"
+    );
+    let rows = sqlx::query(AssertSqlSafe(sql)).bind(key(session)).fetch_all(connection).await;
+    let rows = rows.map_err(|error| failed("could not read the session's claims", error))?;
     let claims = rows.iter().map(|row| ClaimRef {
         scope: Scope {
             subscription: row.get::<String, _>("subscription").into(),

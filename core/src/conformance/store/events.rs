@@ -80,6 +80,7 @@ pub(super) fn dead(partition: u32, offset: u64, id: &str) -> Parked {
     Parked {
         scope: billing(),
         partition,
+        generation: 0,
         offset,
         id: Text::from(id),
         key: Bytes::copy_from_slice(id.as_bytes()),

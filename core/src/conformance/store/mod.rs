@@ -9,6 +9,7 @@ mod commit;
 mod commit_failures;
 mod events;
 mod operators;
+mod reposition;
 mod resolve;
 mod sessions;
 mod stage;
@@ -31,6 +32,10 @@ pub use commit_failures::{failed_commit_finds_the_culprit, failed_effect_fails_a
 pub use operators::{
     dead_letters_are_listed, release_reaches_the_owner, sweep_forgets_only_the_old,
     unpark_is_arbitrated_by_the_row,
+};
+pub use reposition::{
+    reposition_excludes_what_is_in_flight, reposition_forgets_the_position,
+    reposition_keeps_ledger_and_parked_rows, reposition_reaches_the_owner,
 };
 pub use resolve::resolve_waits_out_the_lost_commit;
 pub use sessions::{
@@ -96,6 +101,10 @@ macro_rules! store_conformance {
             claim_after_handover_limit_is_granted
             release_keeps_position
             claim_brings_position_and_attempts
+            reposition_forgets_the_position
+            reposition_excludes_what_is_in_flight
+            reposition_reaches_the_owner
+            reposition_keeps_ledger_and_parked_rows
             admit_finds_finished
             admit_finds_conflict
             admit_finds_parked

@@ -22,12 +22,13 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
+use crate::broker::Partition;
 use crate::config::NoKeys;
 use crate::env::{Env, Timestamp};
 use crate::error::Error;
 use crate::store::{
     Admission, AdmitBatch, ClaimAnswer, ClaimRef, ClaimRequest, CommitGroup, Committed, DeadQuery, Fate,
-    NewSession, Parked, ParkedId, ReleaseAnswer, Renewed, SessionId, Store, StoreAdapter,
+    NewSession, Parked, ParkedId, ReleaseAnswer, Renewed, Reposition, SessionId, Store, StoreAdapter,
 };
 pub use tx::MemoryTx;
 
@@ -167,6 +168,10 @@ impl Store for Memory {
 
     async fn request_release(&self, id: ParkedId) -> Result<ReleaseAnswer, Error> {
         Ok(self.lock().await.parking.request_release(&id))
+    }
+
+    async fn reposition(&self, order: Reposition) -> Result<Vec<Partition>, Error> {
+        Ok(self.lock().await.reposition(&order))
     }
 
     async fn sweep(&self, subscription: &str, keep: Duration) -> Result<u64, Error> {

@@ -1,6 +1,6 @@
 //! Sessions: registered once, renewed by a plain update, ended by deletion (rules S1 and S4).
 
-use super::state::{SessionRow, State};
+use super::state::{ClaimRow, SessionRow, State};
 use crate::env::Timestamp;
 use crate::error::{Error, ErrorKind};
 use crate::store::{ClaimRef, NewSession, Parked, Renewed, SessionId};
@@ -22,7 +22,11 @@ impl State {
         // took over lives on: the row is the fence, not the worker's clock.
         let row = self.sessions.get_mut(&session).ok_or_else(|| lost(session))?;
         row.expires = now + row.lifetime;
-        Ok(Renewed { wanted: self.wanted(session), released: self.released(session) })
+        Ok(Renewed {
+            wanted: self.wanted(session),
+            repositioned: self.claims_of(session, |row| row.repositioned),
+            released: self.released(session),
+        })
     }
 
     /// The fence of admit, commit and resolve (rule C1).
@@ -38,14 +42,18 @@ impl State {
             row.owner = None;
             row.unclean = false;
             row.wanted_since = None;
+            row.repositioned = false;
         }
     }
 
     /// Claims of this session that another wants (rule S5).
     pub(super) fn wanted(&self, session: SessionId) -> Vec<ClaimRef> {
-        let owned = self.claims.iter().filter(|(_, row)| row.owner == Some(session));
-        let wanted = owned.filter(|(_, row)| row.wanted_since.is_some());
-        let named = wanted.map(|((scope, partition), row)| ClaimRef {
+        self.claims_of(session, |row| row.wanted_since.is_some())
+    }
+
+    fn claims_of(&self, session: SessionId, which: impl Fn(&ClaimRow) -> bool) -> Vec<ClaimRef> {
+        let owned = self.claims.iter().filter(|(_, row)| row.owner == Some(session) && which(row));
+        let named = owned.map(|((scope, partition), row)| ClaimRef {
             scope: scope.clone(),
             partition: *partition,
             epoch: row.epoch,
