@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use keylane::broker::Partition;
 use keylane::env::Env;
 use keylane::store::{
     Admission, AdmitBatch, ClaimAnswer, ClaimRef, ClaimRequest, CommitGroup, Committed, DeadQuery, Fate,
-    NewSession, Parked, ParkedId, ReleaseAnswer, Renewed, SessionId, Store,
+    NewSession, Parked, ParkedId, ReleaseAnswer, Renewed, Reposition, SessionId, Store,
 };
 use keylane::{Error, ErrorKind};
 
@@ -116,6 +117,10 @@ impl Store for FaultyStore {
 
     async fn request_release(&self, id: ParkedId) -> Result<ReleaseAnswer, Error> {
         self.inner.request_release(id).await
+    }
+
+    async fn reposition(&self, order: Reposition) -> Result<Vec<Partition>, Error> {
+        self.inner.reposition(order).await
     }
 
     async fn sweep(&self, subscription: &str, keep: Duration) -> Result<u64, Error> {
