@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::Item;
 use super::item::{History, Mark};
+use super::partitions::REMEDY;
 use super::subscription::Subscription;
 use super::tenure::{Progress, Tenure};
 use crate::delivery::{Delivery, Place};
@@ -158,7 +159,7 @@ fn known_again(progress: &mut Progress, delivery: &Delivery) -> Result<(), Error
         ErrorKind::LogChanged,
         format!(
             "the record at offset {offset} is not the one that was handled there: the log was recreated or restored; \
-             rewind or accept it as a new one"
+             {REMEDY}"
         ),
     ))
 }
