@@ -137,13 +137,13 @@ pub async fn reposition_keeps_ledger_and_parked_rows<H: Harness>(harness: &H) {
     assert_eq!(a.fates(group).await, [Fate::Committed, Fate::Committed], "another row at the same offset");
     let query = DeadQuery { subscription: "billing".into(), after: Some(letter.parked_id()), limit: 10 };
     let listed = a.store.dead_letters(query).await.expect("dead letters are listed");
-    assert_eq!(listed, [other.clone()], "after the old one, in the order of parking");
+    assert_eq!(listed, vec![other.clone()], "after the old one, in the order of parking");
 
     // The old one is released and run by its own name, and the other stays.
     let asked = a.store.request_release(letter.parked_id()).await.expect("a request is answered");
     assert_eq!(asked, ReleaseAnswer::Requested);
     let told = a.store.renew(a.session).await.expect("a renewal").released;
-    assert_eq!(told, [letter.clone()]);
+    assert_eq!(told, vec![letter.clone()]);
     let run = Group::of(&anew).event(unpark(finish(1, "dead"), letter.parked_id()));
     assert_eq!(a.fates(run).await, [Fate::Committed]);
     let query = DeadQuery { subscription: "billing".into(), after: None, limit: 10 };
