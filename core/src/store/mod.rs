@@ -61,7 +61,7 @@ use crate::error::Error;
 /// Admit (A1, P1, L4):
 /// - `admit_finds_finished`, `admit_finds_conflict`, `admit_finds_parked`: in the order of the batch.
 ///
-/// Commit (C1 to C7, U1):
+/// Commit (C1 to C7, S3, U1):
 /// - `commit_is_atomic`: ledger, position, attempts, parking and effects of an event all, or none.
 /// - `commit_once`: a second commit of an id is `Duplicate` (or `Conflict`), and its effect leaves no trace.
 /// - `commit_checks_session`: without a live row, `SessionLost` and nothing written.
@@ -69,6 +69,10 @@ use crate::error::Error;
 /// - `failed_effect_fails_alone`: it takes its event's rows with it, its key's later events are `Behind`,
 ///   other keys commit.
 /// - `failed_commit_finds_the_culprit`: where the commit itself fails, the group is halved until the culprit is alone.
+/// - `endless_effect_fails_alone`: an effect that never ends is dropped at a third of the session's lifetime at
+///   the latest (S3) and fails its event; the others commit.
+/// - `effects_share_the_limit`: that is the limit of a transaction, not of each effect: a group that takes
+///   longer is committed in parts, and only an event that had all of the time fails.
 /// - `position_holds_what_survived`: the stored base and sparse set cover committed events only.
 /// - `resolve_waits_out_the_lost_commit`: `resolve` locks the session first, then reads.
 /// - `attempts_are_kept`: recorded attempts come back with the next claim, and go with the finish.
@@ -87,6 +91,10 @@ pub trait Store: Send + Sync + 'static {
 
     /// Whether other processes can work on the same store.
     fn shared(&self) -> bool;
+
+    /// How long the effects of one transaction may take, where it is configured. Whatever this is, they end
+    /// within a third of their session's lifetime (rule S3); a runtime refuses a longer one at its start.
+    fn effect_limit(&self) -> Option<Duration>;
 
     /// Inserts the worker's session row.
     async fn register(&self, session: NewSession) -> Result<(), Error>;

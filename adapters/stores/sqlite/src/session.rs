@@ -112,6 +112,8 @@ pub(crate) struct Fence {
     pub(crate) attempts: bool,
     /// There are parked events, of whatever partition.
     pub(crate) parked: bool,
+    /// How long the session lives without being renewed.
+    pub(crate) lifetime: Duration,
 }
 
 /// S1: the session's row must be there, and is renewed by a plain update: SQLite has one writer, so
@@ -123,14 +125,20 @@ pub(crate) async fn fence(connection: &mut SqliteConnection, session: SessionId)
          RETURNING
             EXISTS (SELECT 1 FROM keylane_claims WHERE owner = ?1 AND wanted_by IS NOT NULL) AS wanted,
             EXISTS (SELECT 1 FROM keylane_attempts) AS attempts,
-            EXISTS (SELECT 1 FROM keylane_parked) AS parked",
+            EXISTS (SELECT 1 FROM keylane_parked) AS parked,
+            lifetime_us",
     )
     .bind(key(session))
     .fetch_optional(connection)
     .await
     .map_err(|error| failed("could not renew the session", error))?;
     let row = row.ok_or_else(|| lost(session))?;
-    Ok(Fence { wanted: row.get("wanted"), attempts: row.get("attempts"), parked: row.get("parked") })
+    Ok(Fence {
+        wanted: row.get("wanted"),
+        attempts: row.get("attempts"),
+        parked: row.get("parked"),
+        lifetime: Duration::from_micros(row.get::<i64, _>("lifetime_us").unsigned_abs()),
+    })
 }
 
 /// S1, without the renewal: for what only reads.

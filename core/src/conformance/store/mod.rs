@@ -7,6 +7,7 @@ mod admit;
 mod claims;
 mod commit;
 mod commit_failures;
+mod commit_time;
 mod events;
 mod operators;
 mod reposition;
@@ -29,6 +30,7 @@ pub use commit::{
     position_holds_what_survived,
 };
 pub use commit_failures::{failed_commit_finds_the_culprit, failed_effect_fails_alone};
+pub use commit_time::{effects_share_the_limit, endless_effect_fails_alone};
 pub use operators::{
     dead_letters_are_listed, release_reaches_the_owner, sweep_forgets_only_the_old,
     unpark_is_arbitrated_by_the_row,
@@ -114,6 +116,8 @@ macro_rules! store_conformance {
             commit_leaves_out_lost_claims
             failed_effect_fails_alone
             failed_commit_finds_the_culprit
+            endless_effect_fails_alone
+            effects_share_the_limit
             position_holds_what_survived
             resolve_waits_out_the_lost_commit
             attempts_are_kept

@@ -93,6 +93,10 @@ impl Memory {
         self.0.state.clone().lock_owned().await
     }
 
+    async fn begin(&self) -> MemoryTx {
+        MemoryTx::begin(self.lock().await, self.now())
+    }
+
     fn now(&self) -> Timestamp {
         self.0.clock.get().map_or_else(Timestamp::default, Env::wall)
     }
@@ -122,6 +126,11 @@ impl Store for Memory {
 
     fn shared(&self) -> bool {
         false
+    }
+
+    fn effect_limit(&self) -> Option<Duration> {
+        // As long as the session allows.
+        None
     }
 
     async fn register(&self, session: NewSession) -> Result<(), Error> {
@@ -154,8 +163,7 @@ impl Store for Memory {
     }
 
     async fn commit(&self, group: &CommitGroup) -> Result<Committed, Error> {
-        let tx = MemoryTx::begin(self.lock().await, self.now());
-        commit::commit(tx, group).await
+        commit::commit(self, group).await
     }
 
     async fn resolve(&self, group: &CommitGroup) -> Result<Vec<Fate>, Error> {

@@ -1,5 +1,7 @@
 //! Sessions: registered once, renewed by a plain update, ended by deletion (rules S1 and S4).
 
+use std::time::Duration;
+
 use super::state::{ClaimRow, SessionRow, State};
 use crate::env::Timestamp;
 use crate::error::{Error, ErrorKind};
@@ -32,6 +34,11 @@ impl State {
     /// The fence of admit, commit and resolve (rule C1).
     pub(super) fn check_session(&self, session: SessionId) -> Result<(), Error> {
         if self.sessions.contains_key(&session) { Ok(()) } else { Err(lost(session)) }
+    }
+
+    /// S3: how long a transaction of this session may be open; the same fence.
+    pub(super) fn transaction_limit(&self, session: SessionId) -> Result<Duration, Error> {
+        self.sessions.get(&session).map(|row| row.lifetime / 3).ok_or_else(|| lost(session))
     }
 
     pub(super) fn close_session(&mut self, session: SessionId) {

@@ -4,16 +4,17 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use keylane::Failure;
 use keylane::conformance::store::Harness;
 use keylane::event::PayloadHash;
 use keylane::handler::FailureClass;
+use keylane::memory::MemoryBroker;
 use keylane::store::{
     Claim, ClaimAnswer, ClaimCommit, ClaimRequest, CommitEvent, CommitGroup, Effect, EffectFn, Fate,
     NewSession, Scope, SessionId, Store, Tx, Unit, Verdict,
 };
 use keylane::text::Text;
 use keylane::watermark::Watermark;
+use keylane::{ErrorKind, Failure, RawEvent, Routes, Runtime};
 use keylane_sqlite::{Sqlite, SqliteStore};
 use sqlx::Connection;
 
@@ -29,7 +30,7 @@ struct Worker {
 impl Worker {
     async fn new(effect_limit: Duration) -> Self {
         let file = OneFile::new(false).await;
-        let store = SqliteStore::on(file.database().await, &file.env, effect_limit).await.unwrap();
+        let store = SqliteStore::on(file.database().await, &file.env, Some(effect_limit)).await.unwrap();
         let session = SessionId(file.env.uuid());
         let lifetime = Duration::from_secs(600);
         store.register(NewSession { id: session, worker: "a".to_owned(), lifetime }).await.unwrap();
@@ -133,6 +134,24 @@ async fn c3_a_write_that_panics_fails_alone() {
     });
     let failure = Worker::new(LONG).await.fails_alone(effect(panics)).await;
     assert!(failure.to_string().contains("out of stock"), "{failure}");
+}
+
+#[tokio::test]
+async fn s3_a_limit_over_a_third_of_the_session_is_refused_at_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("app.db");
+    let toml = format!(
+        "[runtime]\nsession = \"9s\"\n[store.sqlite]\npath = {path:?}\neffect_limit = \"3001ms\"\n\
+         [broker.main.memory]\n[subscription.s]\nsource = \"orders\"\n\
+         [subscription.s.retry]\non_exhausted = \"skip\"\n"
+    );
+    let broker = MemoryBroker::new();
+    broker.create("orders", 1);
+    let routes = Routes::new().all(async |_: RawEvent| -> Result<(), Failure> { Ok(()) });
+    let runtime = Runtime::from_text(toml).store(Sqlite).broker(broker).subscription("s", routes);
+    let error = runtime.start().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config);
+    assert!(error.to_string().contains("effect_limit is 3.001s, over a third of runtime.session"), "{error}");
 }
 
 /// Short: each of the two tests below waits for it once.
