@@ -39,6 +39,10 @@ impl Store for Watched {
         self.0.shared()
     }
 
+    fn effect_limit(&self) -> Option<Duration> {
+        self.0.effect_limit()
+    }
+
     async fn register(&self, session: NewSession) -> Result<(), Error> {
         self.0.register(session).await
     }

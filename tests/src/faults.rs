@@ -77,6 +77,10 @@ impl Store for FaultyStore {
         self.inner.shared()
     }
 
+    fn effect_limit(&self) -> Option<Duration> {
+        self.inner.effect_limit()
+    }
+
     async fn register(&self, session: NewSession) -> Result<(), Error> {
         // A lost answer here would leave a session behind that nobody knows; it expires by itself.
         self.around(ErrorKind::Store, self.inner.register(session)).await
