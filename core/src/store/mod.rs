@@ -45,6 +45,11 @@ use crate::error::Error;
 /// - `claim_of_dead_session_is_granted`: with the dead session's row deleted first.
 /// - `claim_after_handover_limit_is_granted`: wanted for longer than the limit, also of a live owner.
 /// - `release_keeps_position`: a release frees the claim and keeps its position; it says whether the end was clean.
+/// - `claim_of_ones_own_is_unclean`: a session that claims what it holds gets it under a new epoch, as unclean:
+///   it may have begun what it did not release (T1).
+/// - `unclean_lasts_until_a_clean_end`: an unclean release, and an owner that never released, are told to
+///   the next owner; a clean release or a closed session after that is told as clean, also of a session that
+///   is past its expiry and was taken over by nobody.
 /// - `claim_brings_position_and_attempts`: a grant carries position, sparse set, witness, identity,
 ///   attempts and pending releases, read after the epoch was raised (A2).
 ///

@@ -23,7 +23,8 @@ use async_trait::async_trait;
 pub use admit::{admit_finds_conflict, admit_finds_finished, admit_finds_parked};
 pub use claims::{
     claim_after_handover_limit_is_granted, claim_brings_position_and_attempts, claim_is_exclusive,
-    claim_marks_wanted, claim_of_dead_session_is_granted, epoch_only_grows, release_keeps_position,
+    claim_marks_wanted, claim_of_dead_session_is_granted, claim_of_ones_own_is_unclean, epoch_only_grows,
+    release_keeps_position, unclean_lasts_until_a_clean_end,
 };
 pub use commit::{
     attempts_are_kept, commit_checks_session, commit_is_atomic, commit_leaves_out_lost_claims, commit_once,
@@ -102,6 +103,8 @@ macro_rules! store_conformance {
             claim_of_dead_session_is_granted
             claim_after_handover_limit_is_granted
             release_keeps_position
+            claim_of_ones_own_is_unclean
+            unclean_lasts_until_a_clean_end
             claim_brings_position_and_attempts
             reposition_forgets_the_position
             reposition_excludes_what_is_in_flight
