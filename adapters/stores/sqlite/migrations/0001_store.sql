@@ -94,8 +94,8 @@ CREATE TABLE keylane_parked (
     -- When an operator asked its owner to run it (rule P3).
     requested_us INTEGER,
     record_key BLOB,
-    -- A JSON list of pairs; a value that is not UTF-8 is {"base64": "..."}.
-    record_headers TEXT NOT NULL,
+    -- As the core writes headers (core/src/event/codec.rs).
+    record_headers BLOB NOT NULL,
     record_us INTEGER,
     record_id TEXT,
     record_payload BLOB NOT NULL,

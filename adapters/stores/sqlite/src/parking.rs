@@ -165,7 +165,7 @@ pub(crate) async fn insert(
     .bind(parked.parked_at.as_micros())
     .bind(&parked.worker)
     .bind(parked.record.key.as_deref())
-    .bind(parked_row::write_headers(&parked.record.headers)?)
+    .bind(parked.record.headers.to_bytes())
     .bind(parked.record.time.map(keylane::env::Timestamp::as_micros))
     .bind(parked.record.id.as_deref())
     .bind(&parked.record.payload[..])

@@ -105,6 +105,7 @@ fn record(id: &str) -> Record {
     for value in ["first", "second", ""] {
         record = record.with_header("repeated", value);
     }
+    record = record.with_header("no text", vec![0xFF, 0]);
     record.time = Some(Timestamp::from_millis(1_699_999_999_999));
     record.id = Some(Text::from("broker-id"));
     record
