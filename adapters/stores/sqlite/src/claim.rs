@@ -269,6 +269,7 @@ async fn grant(
     .fetch_one(&mut *connection)
     .await
     .map_err(|error| failed("could not grant a claim", error))?;
+    forget_finished_attempts(connection, scope, request.partition).await?;
     // A2: all of it is read after the epoch was raised.
     Ok(Claim {
         claim: ClaimRef {
@@ -283,6 +284,27 @@ async fn grant(
         attempts: attempts(connection, scope, request.partition).await?,
         released: parking::released_of(connection, scope, request.partition).await?,
     })
+}
+
+/// A duplicate finishes its offset without a word on its attempts; they go here. Those of a released dead
+/// letter stay: its offset was finished when it was parked.
+async fn forget_finished_attempts(
+    connection: &mut SqliteConnection,
+    scope: i64,
+    partition: Partition,
+) -> Result<(), Error> {
+    sqlx::query(
+        "DELETE FROM keylane_attempts WHERE scope = ?1 AND partition = ?2
+            AND offset < (SELECT base FROM keylane_claims WHERE scope = ?1 AND partition = ?2)
+            AND offset NOT IN (SELECT offset FROM keylane_parked
+                WHERE scope = ?1 AND partition = ?2 AND requested_us IS NOT NULL)",
+    )
+    .bind(scope)
+    .bind(partition)
+    .execute(connection)
+    .await
+    .map(drop)
+    .map_err(|error| failed("could not forget attempts", error))
 }
 
 /// L2: the claim's row is the position.

@@ -112,7 +112,7 @@ pub(crate) struct Fence {
     pub(crate) attempts: bool,
     /// There are parked events, of whatever partition.
     pub(crate) parked: bool,
-    /// How long the session lives without being renewed.
+    /// The shortest lifetime of a live session: all wait for the one writer, and none may die of it (S3).
     pub(crate) lifetime: Duration,
 }
 
@@ -126,7 +126,8 @@ pub(crate) async fn fence(connection: &mut SqliteConnection, session: SessionId)
             EXISTS (SELECT 1 FROM keylane_claims WHERE owner = ?1 AND wanted_by IS NOT NULL) AS wanted,
             EXISTS (SELECT 1 FROM keylane_attempts) AS attempts,
             EXISTS (SELECT 1 FROM keylane_parked) AS parked,
-            lifetime_us",
+            (SELECT min(s.lifetime_us) FROM keylane_sessions s
+             WHERE s.id = ?1 OR s.expires_us > (SELECT us FROM keylane_clock)) AS lifetime_us",
     )
     .bind(key(session))
     .fetch_optional(connection)

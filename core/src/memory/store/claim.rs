@@ -1,5 +1,7 @@
 //! Claims: who may have a partition, and what a grant brings (rules S2, S5, A2).
 
+use std::collections::BTreeSet;
+
 use super::state::{ClaimRow, State};
 use crate::broker::Partition;
 use crate::env::Timestamp;
@@ -47,11 +49,15 @@ impl State {
         let ClaimRequest { scope, partition, .. } = request;
         let base = row.position.as_ref().map_or(0, |position| position.base);
         let place = |offset| (scope.clone(), *partition, offset);
-        // A duplicate finishes its offset without a word on its attempts; they go here.
-        self.attempts.retain(|(of, at, offset), _| (of, at) != (scope, partition) || *offset >= base);
-        let attempts = self.attempts.range(place(0)..=place(u64::MAX)).map(|(_, row)| row.clone());
         let requested =
-            self.parking.requested().filter(|row| row.scope == *scope && row.partition == *partition);
+            || self.parking.requested().filter(|row| row.scope == *scope && row.partition == *partition);
+        // A duplicate finishes its offset without a word on its attempts; they go here. Those of a released
+        // dead letter stay: its offset was finished when it was parked.
+        let released: BTreeSet<u64> = requested().map(|row| row.offset).collect();
+        self.attempts.retain(|(of, at, offset), _| {
+            (of, at) != (scope, partition) || *offset >= base || released.contains(offset)
+        });
+        let attempts = self.attempts.range(place(0)..=place(u64::MAX)).map(|(_, row)| row.clone());
         Claim {
             claim: ClaimRef { scope: scope.clone(), partition: *partition, epoch: row.epoch },
             read_from: row.read_from.filter(|_| row.position.is_none()),
@@ -59,7 +65,7 @@ impl State {
             position: row.position,
             unclean: row.unclean,
             attempts: attempts.collect(),
-            released: requested.cloned().collect(),
+            released: requested().cloned().collect(),
         }
     }
 

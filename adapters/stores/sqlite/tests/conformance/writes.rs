@@ -176,6 +176,19 @@ async fn c4_a_statement_that_never_ends_fails_alone() {
     assert!(failure.to_string().contains("longer than"), "{failure}");
 }
 
+/// All sessions wait for the one writer: the limit follows the shortest of those that live.
+#[tokio::test]
+async fn s3_a_write_ends_within_a_third_of_another_workers_shorter_session() {
+    let worker = Worker::new(LONG).await;
+    let other = SessionId(worker.file.env.uuid());
+    let lifetime = SHORT * 3;
+    worker.store.register(NewSession { id: other, worker: "b".to_owned(), lifetime }).await.unwrap();
+    let waits: EffectFn<Sqlite> = Arc::new(|_tx| Box::pin(std::future::pending()));
+    let failure = worker.fails_alone(effect(waits)).await;
+    assert!(failure.to_string().contains("longer than"), "{failure}");
+    worker.store.renew(other).await.unwrap();
+}
+
 #[tokio::test]
 async fn a_write_that_keeps_its_transaction_holds_the_store_up_until_it_lets_go() {
     let worker = Worker::new(LONG).await;
