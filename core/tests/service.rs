@@ -238,3 +238,30 @@ async fn a_failed_effect_is_a_failed_try_of_its_event_alone() {
     rows.sort_unstable();
     assert_eq!(rows, ["bad", "behind", "first", "other"]);
 }
+
+#[tokio::test]
+async fn a_lane_goes_on_as_soon_as_its_pending_event_has_landed() {
+    /// Pending once, and ready at once after that. Leaves nothing whose commit would wake anyone.
+    async fn pends(_: RawEvent, State(calls): State<Calls>) -> Result<(), Failure> {
+        let mut pended = false;
+        std::future::poll_fn(|cx| {
+            if std::mem::replace(&mut pended, true) {
+                return std::task::Poll::Ready(());
+            }
+            cx.waker().wake_by_ref();
+            std::task::Poll::Pending
+        })
+        .await;
+        calls.next();
+        Ok(())
+    }
+    let calls = Calls::default();
+    let routes = Routes::new().all(pends).with_state(calls.clone());
+    let service = Service::configured(routes, "concurrency = 4\nledger.mode = \"position\"").await;
+    for n in 0..50 {
+        service.publish("key", "kind", n.to_string()).await;
+    }
+    // Less than anything that wakes a shard by itself: a session's renewal takes seconds.
+    service.pass(Duration::from_millis(900)).await;
+    assert_eq!(calls.count(), 50);
+}

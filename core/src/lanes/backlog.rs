@@ -57,6 +57,22 @@ impl<T> Backlog<T> {
         self.nodes.get(queue.head as usize).map(|node| &node.item)
     }
 
+    pub(super) fn back(&self, queue: Queue) -> Option<&T> {
+        // The tail of an empty queue may be a place that is someone else's by now.
+        if queue.is_empty() { None } else { self.nodes.get(queue.tail as usize).map(|node| &node.item) }
+    }
+
+    /// From the front on, as long as `more` says so.
+    pub(super) fn each(&mut self, queue: Queue, mut more: impl FnMut(&mut T) -> bool) {
+        let mut place = queue.head;
+        while let Some(node) = self.nodes.get_mut(place as usize) {
+            if !more(&mut node.item) {
+                return;
+            }
+            place = node.next;
+        }
+    }
+
     pub(super) fn push_back(&mut self, queue: &mut Queue, item: T) {
         let place = self.store(item, NIL);
         self.link(queue, place);

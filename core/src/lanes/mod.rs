@@ -171,6 +171,20 @@ impl<T: Item> Lanes<T> {
         }
     }
 
+    /// The last item of this key's lane; none when it holds none.
+    #[must_use]
+    pub fn last(&self, hash: u64) -> Option<&T> {
+        let index = self.roster.find(hash)?;
+        self.backlog.back(self.roster.lane(index).queue)
+    }
+
+    /// Shows the queued items of a lane from the front on, as long as `more` says so.
+    pub fn each(&mut self, lane: LaneId, more: impl FnMut(&mut T) -> bool) {
+        if let Some(index) = self.roster.check(lane) {
+            self.backlog.each(self.roster.lane(index).queue, more);
+        }
+    }
+
     /// The item that would be next in a lane whose item is out; for putting batches together.
     #[must_use]
     pub fn front(&self, lane: LaneId) -> Option<&T> {
@@ -204,6 +218,31 @@ impl<T: Item> Lanes<T> {
         };
         self.bytes += item.bytes();
         self.backlog.push_front(&mut self.roster.lane_mut(index).queue, item);
+    }
+
+    /// Puts items of one key, in their order, before all that its lane holds, and makes the lane ready,
+    /// also when it slept or was gone.
+    ///
+    /// # Errors
+    /// The items, and nothing is changed, while an item of the lane is out: only when that has ended is it
+    /// known what they come before.
+    pub fn rewind(&mut self, items: Vec<T>) -> Result<(), Vec<T>> {
+        let Some(first) = items.first() else { return Ok(()) };
+        let index = self.roster.open(first.hash());
+        match self.roster.lane(index).state {
+            State::Running | State::Held => return Err(items),
+            State::Ready => {}
+            State::Sleeping => {
+                self.timers.retain(|sleeping| sleeping != index);
+                self.make_ready(index);
+            }
+            State::New | State::Free => self.make_ready(index),
+        }
+        for item in items.into_iter().rev() {
+            self.bytes += item.bytes();
+            self.backlog.push_front(&mut self.roster.lane_mut(index).queue, item);
+        }
+        Ok(())
     }
 
     /// Makes the lanes ready whose time has come, the earliest first; says how many.

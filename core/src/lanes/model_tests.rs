@@ -36,6 +36,7 @@ enum Op {
     Stale(usize),
     Wake(u64),
     Retain(u32, u32),
+    Rewind(u8),
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -49,6 +50,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => any::<usize>().prop_map(Op::Stale),
         3 => (0..10_u64).prop_map(Op::Wake),
         1 => (2..5_u32, 0..5_u32).prop_map(|(by, rest)| Op::Retain(by, rest)),
+        2 => (0..6_u8).prop_map(Op::Rewind),
     ]
 }
 
@@ -122,6 +124,8 @@ struct Pair {
     numbers: u32,
     /// The last started number of each key.
     started: BTreeMap<u8, u32>,
+    /// What is over, by key: the newest of it may have to run again.
+    over: BTreeMap<u8, Vec<Event>>,
     /// For each key that had a turn: who was ready then, and has been without a turn ever since.
     waits: BTreeMap<u8, Vec<u8>>,
 }
@@ -136,6 +140,7 @@ impl Pair {
             now: Instant::ORIGIN,
             numbers: 0,
             started: BTreeMap::new(),
+            over: BTreeMap::new(),
             waits: BTreeMap::new(),
         }
     }
@@ -156,6 +161,7 @@ impl Pair {
             Op::Finish(which) => self.end(which, |pair, lane, event| {
                 assert!(pair.lanes.finish(lane));
                 pair.model.finish(event.key);
+                pair.over.entry(event.key).or_default().push(event);
                 pair.stale.push(lane);
             }),
             Op::Hold(which) => self.hold(which),
@@ -176,6 +182,7 @@ impl Pair {
                 assert_eq!(self.lanes.wake(self.now), self.model.wake(self.now));
             }
             Op::Retain(by, rest) => self.retain(by, rest),
+            Op::Rewind(key) => self.rewind(key),
         }
         for waiting in self.waits.values_mut() {
             waiting.retain(|key| self.model.ready.contains(key));
@@ -228,6 +235,28 @@ impl Pair {
         self.model.push(event);
     }
 
+    /// The newest two that are over come back to the front, unless one of their key is out.
+    fn rewind(&mut self, key: u8) {
+        let over = self.over.entry(key).or_default();
+        let again = over.split_off(over.len().saturating_sub(2));
+        if self.model.out.contains_key(&key) && !again.is_empty() {
+            assert_eq!(self.lanes.rewind(again.clone()), Err(again.clone()));
+            self.over.entry(key).or_default().extend(again);
+            return;
+        }
+        assert_eq!(self.lanes.rewind(again.clone()), Ok(()));
+        let Some(first) = again.first() else { return };
+        self.started.insert(key, first.number);
+        let slept = self.model.sleeping.iter().any(|(_, sleeper)| *sleeper == key);
+        self.model.sleeping.retain(|(_, sleeper)| *sleeper != key);
+        if slept || !self.model.queues.contains_key(&key) {
+            self.model.ready.push_back(key);
+        }
+        for event in again.into_iter().rev() {
+            self.model.queues.entry(key).or_default().push_front(event);
+        }
+    }
+
     fn retain(&mut self, by: u32, rest: u32) {
         let keep = |event: &Event| event.number % by != rest;
         let ready_before = self.model.ready.clone();
@@ -267,6 +296,10 @@ impl Pair {
 
     fn compare(&self) {
         let queued = self.model.queues.values().flatten();
+        for key in 0..6 {
+            let last = self.model.queues.get(&key).and_then(|queue| queue.back());
+            assert_eq!(self.lanes.last(u64::from(key) << 32), last);
+        }
         assert_eq!(self.lanes.len(), queued.clone().count());
         assert_eq!(self.lanes.bytes(), queued.map(Item::bytes).sum::<usize>());
         assert_eq!(self.lanes.ready(), self.model.ready.len());

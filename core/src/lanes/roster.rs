@@ -89,6 +89,11 @@ impl Roster {
         self.slots[index as usize].hash
     }
 
+    /// The lane of this hash, if there is one.
+    pub(super) fn find(&self, hash: u64) -> Option<u32> {
+        self.table.find(hash, |&index| self.slots[index as usize].hash == hash).copied()
+    }
+
     /// The lane of this hash; a [`State::New`] one when there was none.
     pub(super) fn open(&mut self, hash: u64) -> u32 {
         let slots = &self.slots;

@@ -189,7 +189,7 @@ fn item_of(sub: &Arc<Subscription>, tenure: &Arc<Tenure>, record: Record, place:
     let ledger =
         (sub.settings.ledger == LedgerMode::Id && !never_admitted(dead.as_ref())).then(|| digest(&envelope));
     let history = dead.map(|dead| Box::new(History { dead: Some(dead), ..History::default() }));
-    Item { hash, envelope, tenure: tenure.clone(), ledger, bytes, history }
+    Item { hash, envelope, tenure: tenure.clone(), ledger, bytes, aside: false, history }
 }
 
 /// What has no id of its own can't be looked up by it.

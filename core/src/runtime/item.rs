@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::env::Timestamp;
+use crate::env::{Instant, Timestamp};
 use crate::event::{Envelope, PayloadHash};
 use crate::lanes;
 use crate::store::{AttemptRow, Death, Parked, SessionId};
@@ -19,6 +19,8 @@ pub(crate) struct Item {
     pub(crate) ledger: Option<PayloadHash>,
     /// What it is charged with against the budget.
     pub(crate) bytes: u32,
+    /// Counts as waiting instead of in flight.
+    pub(crate) aside: bool,
     /// What most events don't have: tries, a verdict before its turn, a parked row.
     pub(crate) history: Option<Box<History>>,
 }
@@ -33,6 +35,8 @@ pub(crate) struct History {
     /// Deaths of a worker while it ran (rule T1).
     pub(crate) crashes: u32,
     pub(crate) first_at: Option<Timestamp>,
+    /// Not to be tried before this.
+    pub(crate) not_before: Option<Instant>,
     /// What the last try said, outermost first.
     pub(crate) failures: Vec<String>,
     /// The store has a row of its attempts, to be cleared when it ends.
@@ -69,6 +73,17 @@ impl Item {
     /// Its mark as started is in the store (rule T1).
     pub(crate) fn is_marked(&self) -> bool {
         self.history.as_ref().is_some_and(|history| history.mark == Mark::Made)
+    }
+
+    /// Until when it waits, if it does at `now`.
+    pub(crate) fn not_before(&self, now: Instant) -> Option<Instant> {
+        let until = self.history.as_ref()?.not_before?;
+        (until > now).then_some(until)
+    }
+
+    /// Runs in a unit of its own.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.history.as_ref().is_some_and(|history| history.alone)
     }
 
     pub(crate) fn attempts(&self) -> u32 {

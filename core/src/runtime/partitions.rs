@@ -204,6 +204,8 @@ impl Partitions {
         // Whatever an earlier tenure was held back for is over.
         sub.consumer.resume(Some(&[partition]));
         sub.unhalt(partition);
+        // Who had it before may have died between the store's commit and the broker's.
+        sub.moved.send(partition);
         if !claim.released.is_empty() {
             sub.control.send(Control::Released(claim.released.clone()));
         }
@@ -228,8 +230,12 @@ impl Partitions {
             watermark,
             witnesses: Witnesses::new(witness),
             tried: claim.attempts.iter().map(|row| (row.offset, row.clone())).collect::<BTreeMap<_, _>>(),
-            // What the owner before may have begun: no more than it could have in flight (rule T1).
-            marks_left: if claim.unclean { sub.settings.budget.messages } else { 0 },
+            // What the owner before may have begun: no more than it could have in memory (rule T1).
+            marks_left: if claim.unclean {
+                sub.settings.budget.messages + sub.settings.budget.waiting_messages
+            } else {
+                0
+            },
             releasing: sub.env.set(),
             expected,
             stalled: VecDeque::new(),

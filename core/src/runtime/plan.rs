@@ -12,8 +12,9 @@ use crate::middleware::chain::UnknownKind;
 use crate::middleware::{OnExhausted, RetryPolicy};
 use crate::store::Scope;
 
-/// Offsets that a partition is read beyond its first unfinished event. Its bitmap takes 8 KiB.
-const WINDOW: usize = 1 << 16;
+/// Offsets that a partition is read beyond its first unfinished event: while one event is retried, the others
+/// of its partition go on for so long. Its bitmap takes 128 KiB when it is full, and next to nothing else.
+const WINDOW: usize = crate::watermark::WINDOW_MAX;
 
 /// How often a worker looks for ledger rows to forget.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
@@ -68,11 +69,14 @@ pub(super) fn subscription(
             config::UnknownKind::Skip => UnknownKind::Skip,
         },
         ledger: ledger(own),
+        ahead: own.ahead,
         keep: own.ledger.keep.into(),
         budget: BudgetSettings {
             messages: own.messages_max() as usize,
             bytes: own.budget.bytes_max.as_usize(),
             per_key: own.per_key_max() as usize,
+            waiting_messages: own.waiting_max() as usize,
+            waiting_bytes: own.budget.waiting_bytes_max.as_usize(),
             window: WINDOW,
         },
         rules: Rules::of(&own.event, &own.limits),
@@ -104,9 +108,6 @@ fn ledger(own: &config::SubscriptionConfig) -> LedgerMode {
 fn refuse(subscription: &config::Subscription, can: &Capabilities) -> Result<(), Error> {
     let own = &subscription.config;
     let section = &subscription.section;
-    if own.ahead {
-        return Err(section.refuse("ahead", "can't be `true` yet; leave it out"));
-    }
     if own.lock == config::Lock::Local {
         return Err(section.refuse("lock", "can't be `local` yet; leave it out"));
     }

@@ -25,6 +25,8 @@ pub(crate) struct Settings {
     pub(crate) retry: RetryPolicy,
     pub(crate) unknown: UnknownKind,
     pub(crate) ledger: LedgerMode,
+    /// The next event of a key may start before its predecessor's writes are committed (rule C5).
+    pub(crate) ahead: bool,
     /// How long the ledger remembers.
     pub(crate) keep: Duration,
     pub(crate) budget: BudgetSettings,
@@ -49,6 +51,9 @@ pub(crate) struct BudgetSettings {
     pub(crate) bytes: usize,
     /// Of one key, before its partition is paused.
     pub(crate) per_key: usize,
+    /// What may wait because of a failed event, apart from what is in flight.
+    pub(crate) waiting_messages: usize,
+    pub(crate) waiting_bytes: usize,
     /// How far beyond the first unfinished event a partition is read, in offsets.
     pub(crate) window: usize,
 }

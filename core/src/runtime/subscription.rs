@@ -97,7 +97,7 @@ impl Subscription {
             decoder,
             chain: parts.chain,
             promise: parts.promise,
-            budget: Budget::new(settings.budget.messages, settings.budget.bytes),
+            budget: Budget::new(settings.budget),
             permits: Arc::new(Semaphore::new(settings.concurrency)),
             shards: (0..parts.shards).map(|_| Mailbox::new()).collect(),
             committer: parts.committer,

@@ -54,8 +54,6 @@ const TOML: &str = r#"
     [broker.main.memory]
     [subscription.service]
     source = "events"
-    [subscription.service.retry]
-    on_exhausted = "skip"
 "#;
 
 /// A service under test. Everything it does happens inside [`settled`](Self::settled) and the other
@@ -207,15 +205,22 @@ impl std::fmt::Debug for Service {
 const STEP: Duration = Duration::from_millis(20);
 const STEP_MAX: Duration = Duration::from_secs(60);
 
-/// The default with the caller's keys over it. What the caller writes of `retry` has to say itself what
-/// follows the last attempt, or the default says it for him.
+/// The default with the caller's keys over it: first his bare keys, then his tables. Where `retry` does not
+/// say what follows the last attempt, the default says it.
 fn merged(toml: &str) -> String {
-    if toml.contains("[subscription.service.retry]") {
-        let own = if toml.contains("on_exhausted") { "" } else { "\non_exhausted = \"skip\"" };
-        let base = TOML.replace("[subscription.service.retry]\n    on_exhausted = \"skip\"\n", "");
-        let toml =
-            toml.replace("[subscription.service.retry]", &format!("[subscription.service.retry]{own}"));
-        return format!("{base}\n{toml}");
+    let tables = toml.lines().position(|line| line.trim_start().starts_with('[')).unwrap_or(usize::MAX);
+    let lines = |from: usize, to: usize| {
+        let lines: Vec<_> = toml.lines().skip(from).take(to - from).collect();
+        lines.join("\n")
+    };
+    let (keys, mut tables) = (lines(0, tables), lines(tables, usize::MAX));
+    if !tables.contains(RETRY) {
+        tables = format!("{RETRY}\n{tables}");
     }
-    format!("{TOML}\n{toml}")
+    if !tables.contains("on_exhausted") {
+        tables = tables.replace(RETRY, &format!("{RETRY}\non_exhausted = \"skip\""));
+    }
+    format!("{TOML}\n{keys}\n{tables}")
 }
+
+const RETRY: &str = "[subscription.service.retry]";

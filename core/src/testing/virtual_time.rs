@@ -39,7 +39,11 @@ struct TaskWaker {
 
 impl Wake for TaskWaker {
     fn wake(self: Arc<Self>) {
-        lock(&self.ready).push_back(self.task);
+        let mut ready = lock(&self.ready);
+        // Once is enough, or tasks that wake each other would multiply.
+        if !ready.contains(&self.task) {
+            ready.push_back(self.task);
+        }
     }
 }
 
@@ -51,7 +55,7 @@ impl VirtualTime {
     /// Runs everything in this environment until `future` is ready.
     pub(super) async fn drive<T>(&self, future: impl Future<Output = T>) -> T {
         let mut future = std::pin::pin!(future);
-        std::future::poll_fn(|cx| {
+        let driven = std::future::poll_fn(|cx| {
             loop {
                 if let Poll::Ready(value) = future.as_mut().poll(cx) {
                     return Poll::Ready(value);
@@ -61,8 +65,10 @@ impl VirtualTime {
                     return Poll::Pending;
                 }
             }
-        })
-        .await
+        });
+        // Many tasks are polled within this one: tokio's budget of operations for a task would be used up, and
+        // nothing of it would go on while time jumps.
+        tokio::task::unconstrained(driven).await
     }
 
     /// Polls every ready task once; false when there was none.

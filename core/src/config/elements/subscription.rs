@@ -36,8 +36,9 @@ pub struct SubscriptionConfig {
     /// Among whom the events of one key are handled one at a time.
     pub lock: Lock,
 
-    /// Whether the next event of a key may start before the previous one's writes are committed.
-    /// Right only where handlers read nothing that they write.
+    /// Whether the next event of a key may start before the previous one's writes are committed. Right
+    /// only where handlers read nothing that they write. Writes still commit in the order of the key; when
+    /// one fails, the later events that ran ahead of it run again after it.
     pub ahead: bool,
 
     /// How long one attempt of a handler may take. It is then dropped at its next await, and the
@@ -98,6 +99,12 @@ impl SubscriptionConfig {
     #[must_use]
     pub fn messages_max(&self) -> u32 {
         self.budget.messages_max(self.concurrency)
+    }
+
+    /// How many events may wait because of a failed one.
+    #[must_use]
+    pub fn waiting_max(&self) -> u32 {
+        self.budget.waiting_max(self.concurrency)
     }
 
     /// How many events of one key may be in flight.

@@ -42,7 +42,7 @@ fn every_key_reaches_its_component() {
         ledger = { mode = "position", keep = "30d" }
         retry = { attempts_max = 3, delay = "1s", delay_max = "2s", in_lane_max = "3s", on_exhausted = "stop", crashes_max = 1 }
         limits = { payload_max = "2MiB", headers_max = 1, header_bytes_max = "1KiB", depth_max = 2, key_bytes_max = "3B", id_bytes_max = "4B" }
-        budget = { messages_max = 5000, bytes_max = "1GiB", per_key_max = 7 }
+        budget = { messages_max = 5000, bytes_max = "1GiB", per_key_max = 7, waiting_max = 9, waiting_bytes_max = "2GiB" }
         server.fetch_max = "5MiB"
         "#,
     )
@@ -57,7 +57,7 @@ fn every_key_reaches_its_component() {
         billing.config.start,
         Start(Reset::Time(crate::env::Timestamp::from_millis(1_769_860_800_000)))
     );
-    insta::assert_snapshot!(serde_json::to_string(&billing.config).unwrap(), @r#"{"broker":null,"source":"orders","group":"g","concurrency":2000,"start":"2026-01-31T12:00:00Z","unknown_kind":"skip","lock":"local","ahead":true,"timeout":"5s","event":{"format":"plain","id":"header:id","key":"payload:/k","kind":"const:paid","sequence":"payload:/n"},"ledger":{"mode":"position","keep":"30d"},"retry":{"attempts_max":3,"delay":"1s","delay_max":"2s","in_lane_max":"3s","on_exhausted":"stop","crashes_max":1},"limits":{"payload_max":"2MiB","headers_max":1,"header_bytes_max":"1KiB","depth_max":2,"key_bytes_max":"3B","id_bytes_max":"4B"},"budget":{"messages_max":5000,"bytes_max":"1GiB","per_key_max":7}}"#);
+    insta::assert_snapshot!(serde_json::to_string(&billing.config).unwrap(), @r#"{"broker":null,"source":"orders","group":"g","concurrency":2000,"start":"2026-01-31T12:00:00Z","unknown_kind":"skip","lock":"local","ahead":true,"timeout":"5s","event":{"format":"plain","id":"header:id","key":"payload:/k","kind":"const:paid","sequence":"payload:/n"},"ledger":{"mode":"position","keep":"30d"},"retry":{"attempts_max":3,"delay":"1s","delay_max":"2s","in_lane_max":"3s","on_exhausted":"stop","crashes_max":1},"limits":{"payload_max":"2MiB","headers_max":1,"header_bytes_max":"1KiB","depth_max":2,"key_bytes_max":"3B","id_bytes_max":"4B"},"budget":{"messages_max":5000,"bytes_max":"1GiB","per_key_max":7,"waiting_max":9,"waiting_bytes_max":"2GiB"}}"#);
 }
 
 #[test]

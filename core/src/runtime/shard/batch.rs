@@ -22,7 +22,7 @@ impl Shard {
     /// Adds an event, and those behind it in its lane that may run with it.
     pub(super) fn form(&mut self, lane: LaneId, item: Item, route: &Route, chain: &Chain, now: Instant) {
         let max = route.batch_max.unwrap_or(1).max(1);
-        if item.history.as_deref().is_some_and(|history| history.alone) {
+        if item.is_alone() {
             let alone =
                 Forming { kind: item.envelope.meta.kind.clone(), items: vec![item], lanes: vec![Some(lane)] };
             return self.start_batch(alone, chain, now);
@@ -34,7 +34,7 @@ impl Shard {
             self.forming.push(Forming { kind: kind.clone(), items: Vec::new(), lanes: Vec::new() });
             self.forming.len() - 1
         });
-        let forming = &mut self.forming[at];
+        let mut forming = self.forming.swap_remove(at);
         forming.items.push(item);
         forming.lanes.push(Some(lane));
         let joins = |item: &Item| {
@@ -43,13 +43,15 @@ impl Shard {
                 && matches!(chain.enter(item, now), Entry::Run(_))
         };
         while forming.items.len() < max && self.lanes.front(lane).is_some_and(joins) {
-            let Some(next) = self.lanes.take_front(lane) else { break };
+            let Some(mut next) = self.lanes.take_front(lane) else { break };
+            self.take_up(&mut next);
             forming.items.push(next);
             forming.lanes.push(Some(lane));
         }
         if forming.items.len() >= max {
-            let full = self.forming.swap_remove(at);
-            self.start_batch(full, chain, now);
+            self.start_batch(forming, chain, now);
+        } else {
+            self.forming.push(forming);
         }
     }
 

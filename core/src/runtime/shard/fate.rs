@@ -11,6 +11,9 @@ impl Shard {
     /// The fates of a run's items, in order.
     pub(super) fn fates(&mut self, run: usize, fates: Vec<Fate>) {
         let run = self.runs.remove(run);
+        if run.then == Then::Ahead {
+            return self.ahead_fates(run, fates);
+        }
         if fates.iter().all(Fate::is_committed) && run.then != Then::Start {
             return self.all_committed(run);
         }
@@ -41,7 +44,7 @@ impl Shard {
     }
 
     /// What an item has to do yet; `None`: it is over.
-    fn exit_of(&mut self, item: &mut Item, fate: Fate, then: Then, several: bool) -> Option<Exit> {
+    pub(super) fn exit_of(&mut self, item: &mut Item, fate: Fate, then: Then, several: bool) -> Option<Exit> {
         match fate {
             Fate::Committed if then == Then::Start => Some(Exit::PutBack),
             Fate::Committed => {

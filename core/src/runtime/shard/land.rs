@@ -35,6 +35,12 @@ impl Shard {
             }
             return;
         }
+        if self.sub.settings.ahead
+            && let [Some(lane)] = run.lanes[..]
+            && let Some(item) = run.items.pop()
+        {
+            return self.run_ahead(lane, item, effects);
+        }
         for lane in run.lanes.iter().flatten() {
             self.lanes.hold(*lane);
         }
@@ -98,25 +104,11 @@ impl Shard {
     /// the first of them is to wait.
     fn carry_out_lane(&mut self, lane: Option<LaneId>, items: Vec<(Option<LaneId>, Item, Exit)>) {
         let mut back = Vec::new();
-        let mut until = None;
-        for (_, mut item, exit) in items {
+        for (_, item, exit) in items {
             match exit {
                 Exit::Finish => self.finished(None, item, Vec::new()),
                 Exit::Bury(death) => self.bury(None, item, death, None),
-                Exit::PutBack => back.push(item),
-                Exit::Stop(death) => {
-                    self.stop_for(&item, death);
-                    back.push(item);
-                }
-                Exit::Again { after, counts } => {
-                    if back.is_empty() {
-                        until = Some(self.sub.env.now() + after);
-                    }
-                    if counts || item.is_marked() {
-                        self.keep_attempts(&mut item);
-                    }
-                    back.push(item);
-                }
+                exit => back.push(self.goes_back(item, &exit)),
             }
         }
         let Some(lane) = lane else {
@@ -126,16 +118,33 @@ impl Shard {
             }
             return;
         };
-        let first = if until.is_some() { (!back.is_empty()).then(|| back.remove(0)) } else { None };
+        let now = self.sub.env.now();
+        let first = if back.is_empty() { None } else { Some(back.remove(0)) };
         for item in back.into_iter().rev() {
             self.lanes.push_front(lane, item);
         }
-        match (first, until) {
-            (Some(item), Some(until)) => self.lanes.back_off(lane, item, until),
-            _ => {
-                self.lanes.finish(lane);
-            }
+        match first {
+            Some(item) => match item.not_before(now) {
+                Some(until) => self.back_off(lane, item, until),
+                None => self.lanes.put_back(lane, item),
+            },
+            None => drop(self.lanes.finish(lane)),
         }
+    }
+
+    /// An item that runs again: what its exit says is noted on it.
+    pub(super) fn goes_back(&mut self, mut item: Item, exit: &Exit) -> Item {
+        match exit {
+            Exit::Stop(death) => self.stop_for(&item, *death),
+            Exit::Again { after, counts } => {
+                item.history().not_before = Some(self.sub.env.now() + *after);
+                if *counts || item.is_marked() {
+                    self.keep_attempts(&mut item);
+                }
+            }
+            Exit::Finish | Exit::Bury(_) | Exit::PutBack => {}
+        }
+        item
     }
 
     /// Attempts survive restarts: they are written on the side, nobody waits for it.
@@ -178,7 +187,7 @@ impl Shard {
         self.commit_run(Run { items: vec![item], lanes: vec![lane], then, began, permit: None }, unit);
     }
 
-    fn commit_run(&mut self, run: Run, unit: Unit) {
+    pub(super) fn commit_run(&mut self, run: Run, unit: Unit) {
         let tenures = run.items.iter().map(|item| item.tenure.clone()).collect();
         let key = self.runs.insert(run);
         self.pending.push(Pending { shard: self.index, run: Some(key), tenures, unit });
@@ -186,7 +195,7 @@ impl Shard {
 }
 
 /// The event's part of a commit; the committer fills in the claim's index.
-fn commit_event(item: &Item, verdict: Verdict) -> CommitEvent {
+pub(super) fn commit_event(item: &Item, verdict: Verdict) -> CommitEvent {
     CommitEvent {
         claim: 0,
         offset: item.offset(),

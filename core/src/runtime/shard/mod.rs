@@ -2,8 +2,11 @@
 //!
 //! No lock, no map of mutexes, no task per message: a handler is polled once where it stands, and moves
 //! to the set of flights only when it is pending. The task's loop is [`Shard::run`]; `turn` starts what
-//! is ready, `land` makes something of what ended, `fate` of what the committer answered.
+//! is ready, `land` makes something of what ended, `fate` of what the committer answered; `aside` counts
+//! what waits, `ahead` holds what ran before its predecessor's commit.
 
+mod ahead;
+mod aside;
 mod batch;
 mod fate;
 mod land;
@@ -24,7 +27,7 @@ use super::Item;
 use super::committer::Pending;
 use super::subscription::Subscription;
 use super::tenure::Tenure;
-use crate::env::{BoxFuture, Instant};
+use crate::env::{BoxFuture, Instant, Map};
 use crate::lanes::{LaneId, Lanes};
 use crate::middleware::boundary::Ended;
 use crate::store::Fate;
@@ -58,7 +61,11 @@ pub(crate) struct Shard {
     /// Batches that are being put together in this turn.
     forming: Vec<batch::Forming>,
     /// Lanes over the per-key bound, whose partitions are paused.
-    hot: Vec<(LaneId, Arc<Tenure>)>,
+    hot: Vec<aside::Hot>,
+    /// How many events of the lanes are set aside.
+    aside: usize,
+    /// Keys whose handlers ran ahead of their commits (rule C5), by hash.
+    ahead: Map<u64, ahead::Key>,
     /// What ends in this round, handed on in one go.
     ended: Round,
     /// For the committer.
@@ -83,6 +90,8 @@ enum Then {
     Finish,
     /// Dead.
     Bury,
+    /// Finished, its lane gone on (rule C5).
+    Ahead,
     /// Marked as started; may run now (rule T1).
     Start,
 }
@@ -114,6 +123,8 @@ impl Shard {
             unmarked: VecDeque::new(),
             forming: Vec::new(),
             hot: Vec::new(),
+            aside: 0,
+            ahead: sub.env.map(),
             ended: Round::default(),
             pending: Vec::new(),
             sub,
@@ -133,7 +144,7 @@ impl Shard {
             self.land_ready().await;
             let now = self.sub.env.now();
             self.lanes.wake(now);
-            let more = self.turns(now);
+            let more = self.turns(now) | self.rewind_all();
             self.mark_waiting();
             self.hand_on();
             self.cool();
@@ -163,32 +174,10 @@ impl Shard {
         }
     }
 
-    fn push(&mut self, item: Item) {
-        let tenure = item.tenure.clone();
-        let pushed = self.lanes.push(item);
-        // At the bound exactly, so that a lane is noted once on its way up.
-        if pushed.depth as usize == self.sub.settings.budget.per_key {
-            tenure.hold_back(&*self.sub.consumer);
-            self.hot.push((pushed.lane, tenure));
-        }
-    }
-
-    /// Partitions paused for a hot key go on when its lane is half empty.
-    fn cool(&mut self) {
-        let low = self.sub.settings.budget.per_key / 2;
-        let (lanes, consumer) = (&self.lanes, &*self.sub.consumer);
-        self.hot.retain(|(lane, tenure)| {
-            let still = lanes.depth(*lane) as usize > low;
-            if !still {
-                tenure.let_go_on(consumer);
-            }
-            still
-        });
-    }
-
     /// Drops what is queued of tenures that start nothing more: it belongs to the next owner.
     fn sweep(&mut self) {
-        for item in self.lanes.retain(|item| item.tenure.may_start()) {
+        for mut item in self.lanes.retain(|item| item.tenure.may_start()) {
+            self.take_up(&mut item);
             self.leave_behind(item);
         }
         let (kept, gone) = self.unmarked.drain(..).partition(|(_, item)| item.tenure.may_start());

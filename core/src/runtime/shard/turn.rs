@@ -31,13 +31,26 @@ impl Shard {
                 self.start_formed(&sub.chain, now);
                 return self.lanes.ready() > 0;
             };
+            self.take_up(&mut item);
+            if self.is_ahead_of_failed(&item) {
+                let hash = item.hash;
+                self.lanes.put_back(lane, item);
+                self.rewind(hash);
+                continue;
+            }
+            if let Some(until) = item.not_before(now) {
+                self.back_off(lane, item, until);
+                continue;
+            }
             let entry = sub.chain.enter(&item, now);
             if let (Entry::Run(_), Some(history)) = (&entry, item.history.as_deref_mut()) {
                 history.marked = None;
             }
             match entry {
                 Entry::Run(route) if route.batch_max.is_some() => {
-                    self.form(lane, item, route, &sub.chain, now)
+                    if let Some(item) = self.catch_up(lane, item) {
+                        self.form(lane, item, route, &sub.chain, now);
+                    }
                 }
                 Entry::Run(route) => now = self.start_one(lane, item, route, &sub.chain, now),
                 Entry::Skip => self.finished(Some(lane), item, Vec::new()),
@@ -84,25 +97,13 @@ impl Shard {
                 self.plain(&item);
                 self.lanes.finish(lane);
             }
-            Some(ended) => {
-                let run = Run {
-                    items: vec![item],
-                    lanes: vec![Some(lane)],
-                    then: Then::Land,
-                    began: now,
-                    permit: None,
-                };
-                self.landed(run, ended);
-            }
-            None => {
-                let run = Run {
-                    items: vec![item],
-                    lanes: vec![Some(lane)],
-                    then: Then::Land,
-                    began: now,
-                    permit: None,
-                };
-                self.take_off(run, call, route, chain);
+            ended => {
+                let (items, lanes) = (vec![item], vec![Some(lane)]);
+                let run = Run { items, lanes, then: Then::Land, began: now, permit: None };
+                match ended {
+                    Some(ended) => self.landed(run, ended),
+                    None => self.take_off(run, call, route, chain),
+                }
             }
         }
         after
