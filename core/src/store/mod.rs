@@ -48,8 +48,8 @@ use crate::error::Error;
 /// - `claim_of_ones_own_is_unclean`: a session that claims what it holds gets it under a new epoch, as unclean:
 ///   it may have begun what it did not release (T1).
 /// - `unclean_lasts_until_a_clean_end`: an unclean release, and an owner that never released, are told to
-///   the next owner; a clean release or a closed session after that is told as clean, also of a session that
-///   is past its expiry and was taken over by nobody.
+///   the next owner; a clean release after that is told as clean, also of a session that is past its expiry
+///   and was taken over by nobody. A closed session speaks for no claim that it did not release.
 /// - `claim_brings_position_and_attempts`: a grant carries position, sparse set, witness, identity,
 ///   attempts and pending releases, read after the epoch was raised (A2).
 ///
@@ -110,7 +110,8 @@ pub trait Store: Send + Sync + 'static {
     /// `SessionLost` when the row is gone; a transient `Store` error when the store can't be asked.
     async fn renew(&self, session: SessionId) -> Result<Renewed, Error>;
 
-    /// Deletes the session and releases all that it holds, cleanly.
+    /// Deletes the session and frees all that it holds. What was not released before counts as ended
+    /// uncleanly (rule T1).
     async fn close_session(&self, session: SessionId) -> Result<(), Error>;
 
     /// Asks for a partition.

@@ -83,10 +83,10 @@ pub(crate) async fn close(store: &SqliteStore, session: SessionId) -> Result<(),
             .bind(key(session))
             .execute(&mut *writer)
             .await?;
-        // One that was taken over has not ended cleanly, whatever it says now.
+        // Rule T1: a claim that was not given back before was not ended in order.
         if gone.rows_affected() > 0 {
             sqlx::query(
-                "UPDATE keylane_claims SET owner = NULL, wanted_by = NULL, wanted_us = NULL, repositioned = 0, clean = 1
+                "UPDATE keylane_claims SET owner = NULL, wanted_by = NULL, wanted_us = NULL, repositioned = 0, clean = 0
                  WHERE owner = ?1",
             )
             .bind(key(session))

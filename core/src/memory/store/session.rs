@@ -47,7 +47,8 @@ impl State {
         }
         for row in self.claims.values_mut().filter(|row| row.owner == Some(session)) {
             row.owner = None;
-            row.unclean = false;
+            // Rule T1: what was not given back before was not ended in order.
+            row.unclean = true;
             row.wanted_since = None;
             row.repositioned = false;
         }
