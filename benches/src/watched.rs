@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use keylane::Error;
+use keylane::broker::Partition;
 use keylane::store::{
     Admission, AdmitBatch, ClaimAnswer, ClaimRef, ClaimRequest, CommitGroup, Committed, DeadQuery, Fate,
-    NewSession, Parked, ParkedId, ReleaseAnswer, Renewed, SessionId, Store,
+    NewSession, Parked, ParkedId, ReleaseAnswer, Renewed, Reposition, SessionId, Store,
 };
 
 use crate::meter::METER;
@@ -36,6 +37,10 @@ impl Store for Watched {
 
     fn shared(&self) -> bool {
         self.0.shared()
+    }
+
+    fn effect_limit(&self) -> Option<Duration> {
+        self.0.effect_limit()
     }
 
     async fn register(&self, session: NewSession) -> Result<(), Error> {
@@ -72,6 +77,10 @@ impl Store for Watched {
 
     async fn request_release(&self, id: ParkedId) -> Result<ReleaseAnswer, Error> {
         self.0.request_release(id).await
+    }
+
+    async fn reposition(&self, order: Reposition) -> Result<Vec<Partition>, Error> {
+        self.0.reposition(order).await
     }
 
     async fn sweep(&self, subscription: &str, keep: Duration) -> Result<u64, Error> {

@@ -1,5 +1,8 @@
 //! `run()` takes signals: the first lets handlers end, the second ends at once.
 
+#![expect(clippy::disallowed_methods, reason = "a service's own main: on tokio, outside any Env")]
+#![expect(clippy::unwrap_used, reason = "a story that can't be told has failed")]
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -35,7 +35,9 @@ fn every_bullet_of_the_store_has_a_check() {
         include_str!("store/claims.rs"),
         include_str!("store/commit.rs"),
         include_str!("store/commit_failures.rs"),
+        include_str!("store/commit_time.rs"),
         include_str!("store/operators.rs"),
+        include_str!("store/reposition.rs"),
         include_str!("store/resolve.rs"),
         include_str!("store/sessions.rs"),
     ]);

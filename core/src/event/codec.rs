@@ -46,23 +46,29 @@ impl Record {
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(self.encoded_max());
+        self.append_to(&mut out);
+        out
+    }
+
+    /// Appends what [`to_bytes`](Self::to_bytes) gives to bytes that are there already.
+    pub fn append_to(&self, out: &mut Vec<u8>) {
+        out.reserve(self.encoded_max());
         let has = |flag: u8, there: bool| if there { flag } else { 0 };
         out.put_u8(VERSION);
         out.put_u8(
             has(KEY, self.key.is_some()) | has(TIME, self.time.is_some()) | has(ID, self.id.is_some()),
         );
         if let Some(key) = &self.key {
-            put_part(&mut out, key);
+            put_part(out, key);
         }
         if let Some(time) = self.time {
-            put_varint(&mut out, zigzag(time.as_micros()));
+            put_varint(out, zigzag(time.as_micros()));
         }
         if let Some(id) = &self.id {
-            put_part(&mut out, id.as_bytes());
+            put_part(out, id.as_bytes());
         }
-        put_headers(&mut out, &self.headers);
-        put_part(&mut out, &self.payload);
-        out
+        put_headers(out, &self.headers);
+        put_part(out, &self.payload);
     }
 
     /// The record that [`to_bytes`](Self::to_bytes) wrote. Its parts share the buffer of `bytes`.

@@ -11,7 +11,8 @@ use crate::text::Text;
 /// What makes two deliveries the same event.
 ///
 /// Either text that the event carries (a broker field, a header, a payload path), or, where events
-/// carry none, the place in the log: written `source/partition/offset`.
+/// carry none, the place in the log: written `source/partition/offset`, with the partition's generation before
+/// the offset where an operator let a changed log go on.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct EventId(Inner);
 
@@ -22,6 +23,7 @@ enum Inner {
     Place {
         source: Arc<str>,
         partition: u32,
+        generation: u64,
         offset: u64,
     },
 }
@@ -36,7 +38,17 @@ impl EventId {
     /// The id of an event that carries none.
     #[must_use]
     pub fn place(source: Arc<str>, partition: u32, offset: u64) -> Self {
-        Self(Inner::Place { source, partition, offset })
+        Self(Inner::Place { source, partition, generation: 0, offset })
+    }
+
+    /// The same event read in another generation of its partition: where an operator let a changed log go on
+    /// (rule L2), its offsets name other events. An id that the event carries stays as it is.
+    #[must_use]
+    pub fn in_generation(mut self, of: u64) -> Self {
+        if let Inner::Place { generation, .. } = &mut self.0 {
+            *generation = of;
+        }
+        self
     }
 
     /// The id as text.
@@ -72,7 +84,12 @@ impl fmt::Display for EventId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
             Inner::Given(text) => f.write_str(text),
-            Inner::Place { source, partition, offset } => write!(f, "{source}/{partition}/{offset}"),
+            Inner::Place { source, partition, generation: 0, offset } => {
+                write!(f, "{source}/{partition}/{offset}")
+            }
+            Inner::Place { source, partition, generation, offset } => {
+                write!(f, "{source}/{partition}/{generation}/{offset}")
+            }
         }
     }
 }
@@ -148,6 +165,8 @@ mod tests {
 
     #[test]
     fn an_event_without_an_id_is_named_by_its_place() {
-        assert_eq!(EventId::place("orders".into(), 3, 1871).to_string(), "orders/3/1871");
+        let id = EventId::place("orders".into(), 3, 1871);
+        assert_eq!(id.to_string(), "orders/3/1871");
+        assert_eq!(id.in_generation(2).to_string(), "orders/3/2/1871");
     }
 }

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use crate::broker::Partition;
 use crate::error::Error;
-use crate::store::{DeadQuery, Parked, ParkedId, ReleaseAnswer, Store};
+use crate::store::{DeadQuery, Parked, ParkedId, ReadFrom, ReleaseAnswer, Reposition, Scope, Store};
 
 /// The operator's view of a store. Works from any process: what changes an event is written as a request
 /// that the owner of its key carries out (rule P3).
@@ -38,5 +39,34 @@ impl Admin {
     /// What the store says.
     pub async fn release(&self, id: ParkedId) -> Result<ReleaseAnswer, Error> {
         self.0.request_release(id).await
+    }
+
+    /// Makes a group read one partition of a source (`None`: all of them) from elsewhere, in a new
+    /// generation: the remedy for a halted partition, and the way to read again what was read before.
+    /// Gives the partitions it found; none means that nobody ever read that scope.
+    ///
+    /// - `ReadFrom::Offset(n)` accepts the log as it is and goes on at `n`: after records expired before
+    ///   they were handled, `n` is the first that is still there.
+    /// - `ReadFrom::Earliest` takes the log as a new one, from its beginning: after it was recreated.
+    /// - `ReadFrom::Latest` passes over everything that is there.
+    ///
+    /// Position, witness, and the attempts of unfinished events are forgotten; nothing that runs now will
+    /// commit. What must be known to handle an event once stays: with the ledger by id, what was finished
+    /// is a duplicate when it is read again; with the ledger by position it is handled again. Dead letters
+    /// stay. A log that was recreated under a ledger by id needs ids that are the events' own: ids that are
+    /// made from the record's place come again for other records.
+    ///
+    /// The workers need no restart: who has the partition hears of it by its next renewal, a third of
+    /// `runtime.session` away at the most, and begins again there.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn reposition(
+        &self,
+        scope: Scope,
+        partition: Option<Partition>,
+        to: ReadFrom,
+    ) -> Result<Vec<Partition>, Error> {
+        self.0.reposition(Reposition { scope, partition, to }).await
     }
 }

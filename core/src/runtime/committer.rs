@@ -249,15 +249,15 @@ impl Committer {
 
     fn report_wanted(&self, wanted: Vec<ClaimRef>) {
         for claim in wanted {
-            self.tell_owner(claim);
+            self.tell_owner(claim, Control::Wanted);
         }
     }
 
-    /// Tells the subscription of a claim that another wants it.
-    pub(crate) fn tell_owner(&self, claim: ClaimRef) {
+    /// Tells the subscription of a claim what happened to it.
+    pub(crate) fn tell_owner(&self, claim: ClaimRef, news: fn(ClaimRef) -> Control) {
         for subscription in self.subscriptions() {
             if subscription.settings.scope == claim.scope {
-                subscription.control.send(Control::Wanted(claim.clone()));
+                subscription.control.send(news(claim.clone()));
             }
         }
     }

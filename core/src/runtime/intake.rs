@@ -6,11 +6,12 @@ use bytes::Bytes;
 
 use super::Item;
 use super::item::{History, Mark};
+use super::partitions::REMEDY;
 use super::subscription::Subscription;
 use super::tenure::{Progress, Tenure};
 use crate::delivery::{Delivery, Place};
 use crate::error::{Error, ErrorKind};
-use crate::event::{Decoded, Envelope, PayloadHash, Record};
+use crate::event::{Decoded, Envelope, EventId, PayloadHash, Record};
 use crate::store::{AttemptRow, Death, Parked, Witness};
 use crate::watermark::Delivered;
 
@@ -68,9 +69,12 @@ pub(crate) fn take_in_released(sub: &Arc<Subscription>, released: Vec<Parked>) -
             continue;
         }
         let place = Place { partition: parked.partition, epoch: tenure.claim.epoch, offset: parked.offset };
-        let mut item = item_of(sub, &tenure, parked.record.clone(), place);
+        let mut item = item_of(sub, &tenure, parked.record.clone(), place, parked.generation);
         let mark = progress.marks_left > 0;
-        recall(&mut item, progress.tried.remove(&parked.offset), mark);
+        // In another generation the offset may be another event's.
+        let own = progress.tried.get(&parked.offset).is_some_and(|row| row.id == item.id());
+        let tried = if own { progress.tried.remove(&parked.offset) } else { None };
+        recall(&mut item, tried, mark);
         let history = item.history();
         history.row = true;
         // One more try than it had: a release does not begin from nothing.
@@ -124,7 +128,7 @@ fn take_in_run(
                 let tried = if progress.tried.is_empty() { None } else { progress.tried.remove(&offset) };
                 let mark = progress.marks_left > 0;
                 progress.marks_left = progress.marks_left.saturating_sub(1);
-                let mut item = item_of(sub, tenure, delivery.record, delivery.place);
+                let mut item = item_of(sub, tenure, delivery.record, delivery.place, tenure.generation);
                 recall(&mut item, tried, mark);
                 items.push(item);
             }
@@ -158,7 +162,7 @@ fn known_again(progress: &mut Progress, delivery: &Delivery) -> Result<(), Error
         ErrorKind::LogChanged,
         format!(
             "the record at offset {offset} is not the one that was handled there: the log was recreated or restored; \
-             rewind or accept it as a new one"
+             {REMEDY}"
         ),
     ))
 }
@@ -178,12 +182,22 @@ fn fingerprint(key: Option<&Bytes>, payload: &Bytes) -> u64 {
     hash
 }
 
-fn item_of(sub: &Arc<Subscription>, tenure: &Arc<Tenure>, record: Record, place: Place) -> Item {
+fn item_of(
+    sub: &Arc<Subscription>,
+    tenure: &Arc<Tenure>,
+    record: Record,
+    place: Place,
+    generation: u64,
+) -> Item {
     let bytes = u32::try_from(record.footprint()).unwrap_or(u32::MAX);
-    let (envelope, dead) = match sub.decoder.decode(record, place) {
+    let (mut envelope, dead) = match sub.decoder.decode(record, place) {
         Decoded::Event(envelope) => (Arc::new(envelope), None),
         Decoded::Dead { envelope, death, why } => (Arc::new(envelope), Some((death, why))),
     };
+    if generation > 0 {
+        let meta = &mut Arc::make_mut(&mut envelope).meta;
+        meta.id = std::mem::replace(&mut meta.id, EventId::given("")).in_generation(generation);
+    }
     let hash = sub.lane_hash(&envelope);
     let ledger =
         (sub.settings.ledger == LedgerMode::Id && !never_admitted(dead.as_ref())).then(|| digest(&envelope));

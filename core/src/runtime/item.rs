@@ -126,6 +126,10 @@ impl Item {
         Parked {
             scope: self.tenure.claim.scope.clone(),
             partition: meta.place.partition,
+            // One that ran from the parking table goes back under its name.
+            generation: history
+                .and_then(|history| history.parked.as_deref())
+                .map_or(self.tenure.generation, |parked| parked.generation),
             offset: meta.place.offset,
             id: row.id,
             key: meta.lane_key(),

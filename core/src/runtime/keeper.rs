@@ -123,7 +123,10 @@ impl Keeper {
 
     fn pass_on(&self, renewed: Renewed) {
         for claim in renewed.wanted {
-            self.committer.tell_owner(claim);
+            self.committer.tell_owner(claim, Control::Wanted);
+        }
+        for claim in renewed.repositioned {
+            self.committer.tell_owner(claim, Control::Repositioned);
         }
         if renewed.released.is_empty() {
             return;

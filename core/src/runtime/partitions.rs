@@ -15,7 +15,8 @@ use super::tenure::{Progress, Tenure};
 use crate::broker::{Base, Bounds, Handback, Partition, Start};
 use crate::error::{Error, ErrorKind};
 use crate::handler::Scene;
-use crate::store::{Claim, ClaimAnswer, ClaimRef, ClaimRequest, Position, Store};
+use crate::store::{Claim, ClaimAnswer, ClaimRef, ClaimRequest, Position, ReadFrom, Store};
+use crate::text::Text;
 use crate::watermark::{Watermark, Witnesses};
 
 /// What claiming needs.
@@ -49,6 +50,23 @@ pub(crate) fn claim_later(partitions: &Partitions, partition: Partition, token: 
             () = token.cancelled() => {}
             () = own.sub.env.sleep(own.worker.handover) => own.claim_until(partition, token).await,
         }
+    });
+}
+
+/// The same, once nothing of an earlier tenure runs any more.
+pub(crate) fn claim_after(
+    partitions: &Partitions,
+    partition: Partition,
+    tenure: Option<Arc<Tenure>>,
+    token: CancellationToken,
+) {
+    let own = partitions.clone();
+    partitions.sub.env.spawn("claim", async move {
+        if let Some(tenure) = tenure {
+            // Bounded, as every wait for a handler is.
+            own.sub.env.timeout("a dropped handler", own.worker.grace, tenure.empty()).await.ok();
+        }
+        own.claim_until(partition, token).await;
     });
 }
 
@@ -112,9 +130,8 @@ impl Partitions {
             };
             match granted {
                 Ok(Some(claim)) => {
-                    let held = claim.claim.clone();
-                    let Err(error) = self.begin(claim, &token).await else { return };
-                    if !self.not_begun(&held, error).await {
+                    let Err(error) = self.begin(&claim, &token).await else { return };
+                    if !self.not_begun(&claim, error, &token).await {
                         return;
                     }
                     wait = ASK_EVERY_MAX;
@@ -151,18 +168,19 @@ impl Partitions {
 
     /// From a granted claim to the first delivery: finds where to read, and holds the log against what
     /// was read before (rule L2).
-    async fn begin(&self, claim: Claim, token: &CancellationToken) -> Result<(), Error> {
+    async fn begin(&self, claim: &Claim, token: &CancellationToken) -> Result<(), Error> {
         let sub = &self.sub;
         let partition = claim.claim.partition;
         let bounds = sub.consumer.bounds(partition).await?;
         if let Some(position) = &claim.position {
             same_log(position, &bounds)?;
         }
-        let base = match &claim.position {
-            Some(position) => position.base,
-            None => sub.consumer.origin(partition).await?,
+        let base = match (&claim.position, claim.read_from) {
+            (Some(position), _) => position.base,
+            (None, Some(order)) => ordered(order, &bounds)?,
+            (None, None) => sub.consumer.origin(partition).await?,
         };
-        let (tenure, from) = self.tenure(&claim, &bounds, base)?;
+        let (tenure, from) = self.tenure(claim, &bounds, base)?;
         let tenure = Arc::new(tenure);
         // Under the lock, because who cancels the token looks for the tenure right afterwards.
         let given_up = {
@@ -174,7 +192,8 @@ impl Partitions {
             given_up
         };
         if given_up {
-            self.release(&claim.claim, true).await;
+            // What its owner before left unclean is so still.
+            self.release(&claim.claim, !claim.unclean).await;
             return Ok(());
         }
         if claim.position.is_none() {
@@ -193,7 +212,7 @@ impl Partitions {
         // Who had it before may have died between the store's commit and the broker's.
         sub.moved.send(partition);
         if !claim.released.is_empty() {
-            sub.control.send(Control::Released(claim.released));
+            sub.control.send(Control::Released(claim.released.clone()));
         }
         Ok(())
     }
@@ -212,12 +231,6 @@ impl Partitions {
         })?;
         let witness = claim.position.as_ref().and_then(|position| position.witness);
         let expected = witness.filter(|witness| witness.offset >= bounds.low);
-        let scene = Arc::new(Scene {
-            env: sub.env.clone(),
-            subscription: sub.settings.name.clone(),
-            epoch: claim.claim.epoch,
-            cancelled: CancellationToken::new(),
-        });
         let progress = Progress {
             watermark,
             witnesses: Witnesses::new(witness),
@@ -233,40 +246,96 @@ impl Partitions {
             stalled: VecDeque::new(),
         };
         let from = expected.map_or(base, |witness| witness.offset.min(base));
-        let tenure = Tenure::new(
-            claim.claim.clone(),
-            scene,
-            sub.index,
-            bounds.identity.clone(),
-            bounds.partitions,
-            progress,
-        );
-        Ok((tenure, from))
+        Ok((self.tenure_with(claim, bounds.identity.clone(), bounds.partitions, progress), from))
     }
 
-    /// Gives the claim back; true when it is worth claiming again.
-    async fn not_begun(&self, claim: &ClaimRef, error: Error) -> bool {
-        let partition = claim.partition;
-        self.sub.tenures().remove(&partition);
-        self.release(claim, true).await;
-        match error.kind() {
-            ErrorKind::LogChanged | ErrorKind::Corrupt => self.sub.halt(partition, &error),
-            _ if error.is_transient() => {
-                tracing::warn!(subscription = %self.sub.settings.name, partition, %error, "a partition did not start, trying again");
-                return true;
+    fn tenure_with(
+        &self,
+        claim: &Claim,
+        identity: Option<Text>,
+        partitions: u32,
+        progress: Progress,
+    ) -> Tenure {
+        let scene = Arc::new(Scene {
+            env: self.sub.env.clone(),
+            subscription: self.sub.settings.name.clone(),
+            epoch: claim.claim.epoch,
+            cancelled: CancellationToken::new(),
+        });
+        Tenure::new(
+            claim.claim.clone(),
+            claim.generation,
+            scene,
+            self.sub.index,
+            identity,
+            partitions,
+            progress,
+        )
+    }
+
+    /// What becomes of a claim that did not begin; true when it is worth claiming again.
+    async fn not_begun(&self, claim: &Claim, error: Error, token: &CancellationToken) -> bool {
+        let partition = claim.claim.partition;
+        if matches!(error.kind(), ErrorKind::LogChanged | ErrorKind::Corrupt) {
+            if !self.halt(claim, &error, token) {
+                self.release(&claim.claim, !claim.unclean).await;
             }
-            _ => self.sub.stop(error),
+            return false;
         }
+        self.sub.tenures().remove(&partition);
+        self.release(&claim.claim, !claim.unclean).await;
+        if error.is_transient() {
+            tracing::warn!(subscription = %self.sub.settings.name, partition, %error, "a partition did not start, trying again");
+            return true;
+        }
+        self.sub.stop(error);
         false
+    }
+
+    /// Rule L2: the partition waits for an operator. Its claim is kept under a tenure of which nothing may
+    /// start: the session hears by its renewals of what the operator decides, and a partition that goes
+    /// elsewhere is released as any other. False when it is not ours any more.
+    fn halt(&self, claim: &Claim, error: &Error, token: &CancellationToken) -> bool {
+        let sub = &self.sub;
+        let partition = claim.claim.partition;
+        let tenure = Arc::new(self.tenure_with(claim, None, 0, Progress::nothing(&sub.env)));
+        tenure.lose();
+        // Under the lock, as in `begin`.
+        let mut tenures = sub.tenures();
+        if token.is_cancelled() {
+            return false;
+        }
+        if let Some(begun) = tenures.insert(partition, tenure) {
+            begun.lose();
+        }
+        sub.halt(partition, error);
+        drop(tenures);
+        sub.stir_shards();
+        true
+    }
+}
+
+/// What the message of every halted partition ends with.
+pub(crate) const REMEDY: &str = "find out why, then say where to read on with `Admin::reposition`";
+
+/// The offset that an operator's order means in this log.
+fn ordered(order: ReadFrom, bounds: &Bounds) -> Result<u64, Error> {
+    match order {
+        ReadFrom::Earliest => Ok(bounds.low),
+        ReadFrom::Latest => Ok(bounds.high),
+        ReadFrom::Offset(offset) if (bounds.low..=bounds.high).contains(&offset) => Ok(offset),
+        ReadFrom::Offset(offset) => {
+            let Bounds { low, high, .. } = bounds;
+            let what =
+                format!("the partition is to be read from offset {offset}, and the log has {low} to {high}");
+            Err(Error::new(ErrorKind::LogChanged, format!("{what}; {REMEDY}")))
+        }
     }
 }
 
 /// Rule L2: another identity, a log that ends below the position or begins above it, is not gone on with.
 fn same_log(position: &Position, bounds: &Bounds) -> Result<(), Error> {
-    let changed = |what: String| {
-        let remedy = "rewind the subscription or accept the log as a new one";
-        Err(Error::new(ErrorKind::LogChanged, format!("{what}; {remedy}")))
-    };
+    let changed = |what: String| Err(Error::new(ErrorKind::LogChanged, format!("{what}; {REMEDY}")));
     if let (Some(known), Some(found)) = (&position.identity, &bounds.identity)
         && known != found
     {
@@ -291,10 +360,21 @@ fn same_log(position: &Position, bounds: &Bounds) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::text::Text;
 
     fn bounds(low: u64, high: u64, identity: &'static str) -> Bounds {
         Bounds { low, high, identity: Some(Text::from_static(identity)), partitions: 1 }
+    }
+
+    #[test]
+    fn l2_an_order_holds_only_within_the_log() {
+        let bounds = bounds(3, 9, "a");
+        assert_eq!(ordered(ReadFrom::Earliest, &bounds).unwrap(), 3);
+        assert_eq!(ordered(ReadFrom::Latest, &bounds).unwrap(), 9);
+        for (offset, fine) in [(2, false), (3, true), (9, true), (10, false)] {
+            assert_eq!(ordered(ReadFrom::Offset(offset), &bounds).is_ok(), fine, "{offset}");
+        }
+        let error = ordered(ReadFrom::Offset(10), &bounds).unwrap_err();
+        assert!(error.to_string().contains("has 3 to 9"), "{error}");
     }
 
     #[test]

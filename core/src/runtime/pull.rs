@@ -117,22 +117,21 @@ impl Puller {
         }
     }
 
-    /// Begins to claim a partition, in the place of any earlier try.
+    /// Begins to claim a partition.
     fn claim(&mut self, partition: Partition) {
-        let token = CancellationToken::new();
-        if let Some(earlier) = self.assigned.insert(partition, token.clone()) {
-            earlier.cancel();
-        }
+        let token = self.token(partition);
         partitions::claim(&self.partitions, partition, token);
     }
 
     /// The partition is not ours any more: ends its claiming, and hands out its tenure.
     fn forget(&mut self, partition: Partition) -> Option<Arc<super::tenure::Tenure>> {
-        self.sub.unhalt(partition);
         if let Some(token) = self.assigned.remove(&partition) {
             token.cancel();
         }
-        self.sub.tenures().remove(&partition)
+        let tenure = self.sub.tenures().remove(&partition);
+        // Last: who claims halts a partition only while its token is not cancelled.
+        self.sub.unhalt(partition);
+        tenure
     }
 
     async fn read_controls(&mut self) {
@@ -141,6 +140,7 @@ impl Puller {
                 Control::NewSession => self.claim_all_again(),
                 Control::Wanted(claim) => self.wanted(&claim),
                 Control::Gone(claim) => self.gone(&claim),
+                Control::Repositioned(claim) => self.repositioned(&claim),
                 Control::Room => {
                     let items = intake::take_in_stalled(&self.sub);
                     admit::admit(&self.sub, &*self.store, items).await;
@@ -190,11 +190,39 @@ impl Puller {
         self.claim_later(claim.partition);
     }
 
+    /// Rule L2: an operator said where to read on. Nothing of the tenure will commit; it is claimed anew as
+    /// soon as nothing of it runs. One that the broker does not assign to us is being released already.
+    fn repositioned(&mut self, claim: &ClaimRef) {
+        let partition = claim.partition;
+        let tenure = {
+            let mut tenures = self.sub.tenures();
+            let known = tenures.get(&partition).is_some_and(|tenure| tenure.claim.epoch >= claim.epoch);
+            if known || !self.assigned.contains_key(&partition) {
+                return;
+            }
+            tenures.remove(&partition)
+        };
+        tracing::info!(subscription = %self.sub.settings.name, partition, "an operator repositioned the partition");
+        self.sub.consumer.pause(Some(&[partition]));
+        if let Some(tenure) = &tenure {
+            tenure.lose();
+            self.sub.stir_shards();
+        }
+        let token = self.token(partition);
+        partitions::claim_after(&self.partitions, partition, tenure, token);
+    }
+
     fn claim_later(&mut self, partition: Partition) {
+        let token = self.token(partition);
+        partitions::claim_later(&self.partitions, partition, token);
+    }
+
+    /// The token of a new claiming, in the place of any earlier try.
+    fn token(&mut self, partition: Partition) -> CancellationToken {
         let token = CancellationToken::new();
         if let Some(earlier) = self.assigned.insert(partition, token.clone()) {
             earlier.cancel();
         }
-        partitions::claim_later(&self.partitions, partition, token);
+        token
     }
 }

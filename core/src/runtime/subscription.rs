@@ -62,6 +62,8 @@ pub(crate) enum Control {
     Wanted(ClaimRef),
     /// A commit found this claim gone (rule C1).
     Gone(ClaimRef),
+    /// An operator said where to read on (rule L2); the claim under its new epoch.
+    Repositioned(ClaimRef),
     /// These waited for a twin that is over: admit them anew (rules A2, A3).
     Again(Vec<Item>),
     /// A partition's watermark moved on after a delivery did not fit its window.

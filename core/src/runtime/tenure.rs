@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::broker::{Base, Consumer};
 use crate::delivery::Delivery;
-use crate::env::Set;
+use crate::env::{Env, Set};
 use crate::handler::Scene;
 use crate::store::{AttemptRow, ClaimCommit, ClaimRef, Position, Witness};
 use crate::text::Text;
@@ -23,6 +23,8 @@ pub(crate) struct Tenure {
     pub(crate) scene: Arc<Scene>,
     /// The number of this tenure's subscription within the worker.
     pub(crate) subscription: usize,
+    /// The partition's generation, which parked events are named with.
+    pub(crate) generation: u64,
     identity: Option<Text>,
     partitions: u32,
     /// Nothing new starts (revoked, wanted by another, drain).
@@ -58,9 +60,25 @@ pub(crate) struct Progress {
     pub(crate) stalled: VecDeque<Delivery>,
 }
 
+impl Progress {
+    /// Of a partition that can't be read.
+    pub(crate) fn nothing(env: &Env) -> Self {
+        Self {
+            watermark: Watermark::new(0, 1),
+            witnesses: Witnesses::new(None),
+            tried: BTreeMap::new(),
+            marks_left: 0,
+            releasing: env.set(),
+            expected: None,
+            stalled: VecDeque::new(),
+        }
+    }
+}
+
 impl Tenure {
     pub(crate) fn new(
         claim: ClaimRef,
+        generation: u64,
         scene: Arc<Scene>,
         subscription: usize,
         identity: Option<Text>,
@@ -70,6 +88,7 @@ impl Tenure {
         let durable = AtomicU64::new(progress.watermark.base());
         Self {
             claim,
+            generation,
             scene,
             subscription,
             identity,

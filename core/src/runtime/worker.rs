@@ -1,6 +1,7 @@
 //! A worker: one session over one store, with its subscriptions.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
@@ -50,6 +51,7 @@ impl Worker {
         settings: WorkerSettings,
         planned: Vec<Planned>,
     ) -> Result<Self, Error> {
+        limit_fits(store.kind(), store.effect_limit(), settings.session)?;
         let settings = Arc::new(settings);
         let promise = Arc::new(Promise::new(env.clone(), settings.session));
         let session = Keeper::register(&env, &*store, &promise, &settings).await?;
@@ -209,5 +211,40 @@ impl Worker {
     }
 }
 
+/// Rule S3: a transaction that outlives a third of its session keeps others from taking that over.
+fn limit_fits(kind: &str, limit: Option<Duration>, session: Duration) -> Result<(), Error> {
+    let most = session / 3;
+    match limit {
+        Some(limit) if limit > most => {
+            let what = format!(
+                "[store.{kind}] effect_limit is {limit:?}, over a third of runtime.session ({session:?}); write at \
+                 most {most:?}, or leave it out for that"
+            );
+            Err(Error::new(ErrorKind::Config, what))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// How long leaving a broker's group may take.
-const CLOSE_WITHIN: std::time::Duration = std::time::Duration::from_secs(5);
+const CLOSE_WITHIN: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn s3_a_limit_over_a_third_of_the_session_is_refused() {
+        let session = Duration::from_secs(15);
+        for (limit, fits) in [(None, true), (Some(5_000), true), (Some(5_001), false)] {
+            let fine = limit_fits("sqlite", limit.map(Duration::from_millis), session);
+            assert_eq!(fine.is_ok(), fits, "{limit:?}");
+        }
+        let error = limit_fits("sqlite", Some(session), session).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Config);
+        let told = error.to_string();
+        for part in ["[store.sqlite] effect_limit", "runtime.session", "at most 5s"] {
+            assert!(told.contains(part), "{told}");
+        }
+    }
+}

@@ -62,12 +62,39 @@ pub struct Claim {
     pub claim: ClaimRef,
     /// How far the partition is finished; `None` when nobody ever read it.
     pub position: Option<Position>,
-    /// The owner before did not release it cleanly: the first events may have been begun (rule T1).
+    /// Where an operator said to read from; only while there is no position.
+    pub read_from: Option<ReadFrom>,
+    /// How often the partition was repositioned: an offset names a record within one generation only.
+    pub generation: u64,
+    /// The owner before did not release it cleanly, be it this session itself: the first events may have
+    /// been begun (rule T1).
     pub unclean: bool,
     /// Events that were tried and are not finished.
     pub attempts: Vec<AttemptRow>,
     /// Parked events that an operator released and nobody ran yet.
     pub released: Vec<Parked>,
+}
+
+/// An operator's order to read partitions from elsewhere (rule L2).
+#[derive(Debug, Clone)]
+pub struct Reposition {
+    /// Of what.
+    pub scope: Scope,
+    /// Which partition; `None`: all that were ever claimed.
+    pub partition: Option<Partition>,
+    /// From where.
+    pub to: ReadFrom,
+}
+
+/// Where to read a partition from, whatever was read of it before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReadFrom {
+    /// From the first record that is there when it is claimed.
+    Earliest,
+    /// From what is written after it is claimed.
+    Latest,
+    /// From this offset, which the log must have or be about to write.
+    Offset(u64),
 }
 
 /// Where a subscription stands in a partition (rule L2).

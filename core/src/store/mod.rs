@@ -16,12 +16,15 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 pub use admit::{Admission, AdmitBatch, AdmitEvent};
-pub use claim::{AttemptRow, Claim, ClaimAnswer, ClaimRef, ClaimRequest, Position, Scope, Witness};
+pub use claim::{
+    AttemptRow, Claim, ClaimAnswer, ClaimRef, ClaimRequest, Position, ReadFrom, Reposition, Scope, Witness,
+};
 pub use commit::{ClaimCommit, CommitEvent, CommitGroup, Committed, Fate, Unit, Verdict};
 pub use effect::{Effect, EffectFn, Tx, TxHome};
 pub use parked::{DeadQuery, Death, Parked, ParkedId, Reason, ReleaseAnswer};
 pub use session::{NewSession, Renewed, SessionId};
 
+use crate::broker::Partition;
 use crate::env::Env;
 use crate::error::Error;
 
@@ -42,13 +45,28 @@ use crate::error::Error;
 /// - `claim_of_dead_session_is_granted`: with the dead session's row deleted first.
 /// - `claim_after_handover_limit_is_granted`: wanted for longer than the limit, also of a live owner.
 /// - `release_keeps_position`: a release frees the claim and keeps its position; it says whether the end was clean.
+/// - `claim_of_ones_own_is_unclean`: a session that claims what it holds gets it under a new epoch, as unclean:
+///   it may have begun what it did not release (T1).
+/// - `unclean_lasts_until_a_clean_end`: an unclean release, and an owner that never released, are told to
+///   the next owner; a clean release after that is told as clean, also of a session that is past its expiry
+///   and was taken over by nobody. A closed session speaks for no claim that it did not release.
 /// - `claim_brings_position_and_attempts`: a grant carries position, sparse set, witness, identity,
 ///   attempts and pending releases, read after the epoch was raised (A2).
+///
+/// Repositioning (L2, an operator's act that opens a new generation):
+/// - `reposition_forgets_the_position`: position, sparse set, witness, identity and attempts are gone; grants
+///   say where to read from until a position is written.
+/// - `reposition_excludes_what_is_in_flight`: it raises the epoch, so that what its owner has begun is
+///   `Excluded`; other partitions go on.
+/// - `reposition_reaches_the_owner`: the owner keeps the claim and is told of it by renewals until it claims
+///   again or releases, which it may do by the claim it knows.
+/// - `reposition_keeps_ledger_and_parked_rows`: finished ids stay known, parked rows stay and can be
+///   released; an event parked in another generation at the same place is another row.
 ///
 /// Admit (A1, P1, L4):
 /// - `admit_finds_finished`, `admit_finds_conflict`, `admit_finds_parked`: in the order of the batch.
 ///
-/// Commit (C1 to C7, U1):
+/// Commit (C1 to C7, S3, U1):
 /// - `commit_is_atomic`: ledger, position, attempts, parking and effects of an event all, or none.
 /// - `commit_once`: a second commit of an id is `Duplicate` (or `Conflict`), and its effect leaves no trace.
 /// - `commit_checks_session`: without a live row, `SessionLost` and nothing written.
@@ -56,6 +74,10 @@ use crate::error::Error;
 /// - `failed_effect_fails_alone`: it takes its event's rows with it, its key's later events are `Behind`,
 ///   other keys commit.
 /// - `failed_commit_finds_the_culprit`: where the commit itself fails, the group is halved until the culprit is alone.
+/// - `endless_effect_fails_alone`: an effect that never ends is dropped at a third of the session's lifetime at
+///   the latest (S3) and fails its event; the others commit.
+/// - `effects_share_the_limit`: that is the limit of a transaction, not of each effect: a group that takes
+///   longer is committed in parts, and only an event that had all of the time fails.
 /// - `position_holds_what_survived`: the stored base and sparse set cover committed events only.
 /// - `resolve_waits_out_the_lost_commit`: `resolve` locks the session first, then reads.
 /// - `attempts_are_kept`: recorded attempts come back with the next claim, and go with the finish.
@@ -75,6 +97,10 @@ pub trait Store: Send + Sync + 'static {
     /// Whether other processes can work on the same store.
     fn shared(&self) -> bool;
 
+    /// How long the effects of one transaction may take, where it is configured. Whatever this is, they end
+    /// within a third of their session's lifetime (rule S3); a runtime refuses a longer one at its start.
+    fn effect_limit(&self) -> Option<Duration>;
+
     /// Inserts the worker's session row.
     async fn register(&self, session: NewSession) -> Result<(), Error>;
 
@@ -84,7 +110,8 @@ pub trait Store: Send + Sync + 'static {
     /// `SessionLost` when the row is gone; a transient `Store` error when the store can't be asked.
     async fn renew(&self, session: SessionId) -> Result<Renewed, Error>;
 
-    /// Deletes the session and releases all that it holds, cleanly.
+    /// Deletes the session and frees all that it holds. What was not released before counts as ended
+    /// uncleanly (rule T1).
     async fn close_session(&self, session: SessionId) -> Result<(), Error>;
 
     /// Asks for a partition.
@@ -112,6 +139,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// Asks the owner of the parked event's key to run it (rule P3).
     async fn request_release(&self, id: ParkedId) -> Result<ReleaseAnswer, Error>;
+
+    /// Makes partitions be read from elsewhere by their next grant; those it found, in order.
+    async fn reposition(&self, order: Reposition) -> Result<Vec<Partition>, Error>;
 
     /// Drops ledger rows of a subscription older than `keep`; returns how many containers (partitions,
     /// generations) were dropped.

@@ -15,6 +15,8 @@ pub struct Parked {
     pub scope: Scope,
     /// Its partition; only who may run its key runs it (rule P3).
     pub partition: Partition,
+    /// The partition's generation in which it was read.
+    pub generation: u64,
     /// Its position in the partition.
     pub offset: u64,
     /// Its id.
@@ -106,12 +108,14 @@ impl Death {
 }
 
 /// What names a parked event. A conflict shares its id with a finished or parked event, so the place belongs to it.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ParkedId {
     /// Of what.
     pub scope: Scope,
     /// Its partition.
     pub partition: Partition,
+    /// The partition's generation: a log that was recreated has its offsets anew.
+    pub generation: u64,
     /// Its position.
     pub offset: u64,
 }
@@ -120,7 +124,12 @@ impl Parked {
     /// What names it.
     #[must_use]
     pub fn parked_id(&self) -> ParkedId {
-        ParkedId { scope: self.scope.clone(), partition: self.partition, offset: self.offset }
+        ParkedId {
+            scope: self.scope.clone(),
+            partition: self.partition,
+            generation: self.generation,
+            offset: self.offset,
+        }
     }
 }
 

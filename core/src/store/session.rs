@@ -39,6 +39,8 @@ pub struct NewSession {
 pub struct Renewed {
     /// Claims of this session that another wants (rule S5).
     pub wanted: Vec<ClaimRef>,
+    /// Claims of this session that an operator repositioned, under their new epochs: to be claimed again.
+    pub repositioned: Vec<ClaimRef>,
     /// Parked events that an operator released, of partitions that this session owns (rule P3).
     pub released: Vec<Parked>,
 }

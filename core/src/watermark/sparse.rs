@@ -21,7 +21,7 @@ impl fmt::Display for Corrupt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "stored position can't be read: {}; restore the row from a backup, or rewind the subscription",
+            "stored position can't be read: {}; restore the row from a backup, or say where to read on with `Admin::reposition`",
             self.what
         )
     }

@@ -1,6 +1,6 @@
 //! The memory store and the memory broker under the suites that every adapter runs.
 
 mod broker;
-mod clock;
+pub(crate) mod clock;
 mod memory;
 mod store;

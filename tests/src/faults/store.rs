@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use keylane::broker::Partition;
 use keylane::env::{Env, Instant, Timestamp};
 use keylane::store::{
     Admission, AdmitBatch, ClaimAnswer, ClaimRef, ClaimRequest, CommitGroup, Committed, DeadQuery, Fate,
-    NewSession, Parked, ParkedId, ReleaseAnswer, Renewed, SessionId, Store,
+    NewSession, Parked, ParkedId, ReleaseAnswer, Renewed, Reposition, SessionId, Store,
 };
 use keylane::{Error, ErrorKind};
 
@@ -108,6 +109,10 @@ impl Store for FaultyStore {
         self.inner.shared()
     }
 
+    fn effect_limit(&self) -> Option<Duration> {
+        self.inner.effect_limit()
+    }
+
     async fn register(&self, session: NewSession) -> Result<(), Error> {
         let sent = (self.env.now(), self.env.wall());
         // A lost answer here would leave a session behind that nobody knows; it expires by itself.
@@ -165,6 +170,10 @@ impl Store for FaultyStore {
 
     async fn request_release(&self, id: ParkedId) -> Result<ReleaseAnswer, Error> {
         self.inner.request_release(id).await
+    }
+
+    async fn reposition(&self, order: Reposition) -> Result<Vec<Partition>, Error> {
+        self.inner.reposition(order).await
     }
 
     async fn sweep(&self, subscription: &str, keep: Duration) -> Result<u64, Error> {

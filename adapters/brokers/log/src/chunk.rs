@@ -5,51 +5,35 @@
 //! little-endian:
 //!
 //! ```text
-//! chunk  := 0x01 record*                                  the first byte is the layout's version
-//! record := length:u32 body                               length of the body
-//! body   := time:i64 has_key:u8 [length:u32 key]
-//!           headers:u16 (length:u16 name length:u32 value)* payload
+//! chunk  := 0x01 record*              the first byte is the layout's version
+//! record := length:u32 body           length of the body, which is `Record::to_bytes`
 //! ```
 //!
 //! What is read is copied once, record by record, into a buffer that key, headers and payload share: a
 //! record that is held for long must not keep its whole chunk in memory.
 
-use bytes::{Buf, BufMut, Bytes};
-use keylane::Text;
+use bytes::{Buf, Bytes};
 use keylane::env::Timestamp;
-use keylane::event::{Headers, Record};
+use keylane::event::Record;
 
 /// A chunk is closed before the record that would take it past this; a greater record lies alone.
 pub(crate) const CHUNK_BYTES: usize = 64 * 1024;
 
 const VERSION: u8 = 1;
 
-/// A record's encoded form, or which of its parts the layout can't hold. `time`: when it was written.
-pub(crate) fn encode(record: &Record, time: Timestamp) -> Result<Vec<u8>, &'static str> {
-    let key = record.key.as_deref();
-    let headers = u16::try_from(record.headers.len()).map_err(|_| "more than 65535 headers")?;
-    let room =
-        4 + 8 + 1 + 4 + 2 + key.map_or(0, <[u8]>::len) + record.headers.bytes() + 6 * record.headers.len();
-    let mut out = Vec::with_capacity(room + record.payload.len());
-    out.put_u32_le(0);
-    out.put_i64_le(time.as_micros());
-    out.put_u8(u8::from(key.is_some()));
-    if let Some(key) = key {
-        out.put_u32_le(u32::try_from(key.len()).map_err(|_| "a key over 4 GiB")?);
-        out.put_slice(key);
-    }
-    out.put_u16_le(headers);
-    for (name, value) in record.headers.iter() {
-        out.put_u16_le(u16::try_from(name.as_bytes().len()).map_err(|_| "a header name over 64 KiB")?);
-        out.put_slice(name.as_bytes());
-        out.put_u32_le(u32::try_from(value.len()).map_err(|_| "a header value over 4 GiB")?);
-        out.put_slice(value);
-    }
-    out.put_slice(&record.payload);
-    let length = u32::try_from(out.len() - 4).map_err(|_| "more than 4 GiB")?;
-    out[..4].copy_from_slice(&length.to_le_bytes());
-    Ok(out)
+/// A record's encoded form; `None` for one that a length of 32 bits can't hold. What is written has the
+/// time of its writing, and no id but its place.
+pub(crate) fn encode(record: &Record, time: Timestamp) -> Option<Vec<u8>> {
+    let record = Record { time: Some(time), id: None, ..record.clone() };
+    let mut out = vec![0; LENGTH];
+    record.append_to(&mut out);
+    let length = u32::try_from(out.len() - LENGTH).ok()?;
+    out[..LENGTH].copy_from_slice(&length.to_le_bytes());
+    Some(out)
 }
+
+/// Of the number before each record.
+const LENGTH: usize = 4;
 
 /// Records that become one row.
 #[derive(Debug)]
@@ -111,7 +95,9 @@ impl ChunkReader {
     /// The next record; `None` at the end. What can't be read is not passed over: it fails again.
     pub(crate) fn next(&mut self) -> Result<Option<Record>, Malformed> {
         let Some(end) = self.end()? else { return Ok(None) };
-        let record = decode(&self.rest[4..end])?;
+        // The one copy; all parts of the record are slices of it.
+        let own = Bytes::copy_from_slice(&self.rest[LENGTH..end]);
+        let record = Record::from_bytes(own).map_err(|_| Malformed)?;
         self.rest.advance(end);
         Ok(Some(record))
     }
@@ -130,7 +116,9 @@ impl ChunkReader {
         if self.rest.is_empty() {
             return Ok(None);
         }
-        let end = Reader(&self.rest).u32()?.checked_add(4).ok_or(Malformed)?;
+        let (length, _) = self.rest.split_first_chunk::<LENGTH>().ok_or(Malformed)?;
+        let length = usize::try_from(u32::from_le_bytes(*length)).map_err(|_| Malformed)?;
+        let end = length.checked_add(LENGTH).ok_or(Malformed)?;
         if end <= self.rest.len() { Ok(Some(end)) } else { Err(Malformed) }
     }
 }
@@ -139,69 +127,9 @@ impl ChunkReader {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Malformed;
 
-fn decode(body: &[u8]) -> Result<Record, Malformed> {
-    // The one copy; everything below is a slice of it.
-    let own = Bytes::copy_from_slice(body);
-    let mut read = Reader(&own);
-    let time = Some(Timestamp::from_micros(i64::from_le_bytes(read.array()?)));
-    let key = match read.u8()? {
-        0 => None,
-        1 => Some(read.part32()?),
-        _ => return Err(Malformed),
-    };
-    let key = key.map(|key| own.slice_ref(key));
-    let count = read.u16()?;
-    // Each header takes six bytes at least, so that a wrong count reserves no more than the body holds.
-    let mut headers = Headers::with_capacity(count.min(own.len() / 6));
-    for _ in 0..count {
-        let name = Text::from_utf8(own.slice_ref(read.part16()?)).map_err(|_| Malformed)?;
-        headers.push(name, own.slice_ref(read.part32()?));
-    }
-    let payload = own.slice_ref(read.0);
-    Ok(Record { key, headers, payload, time, id: None })
-}
-
-/// Takes parts off the front of a slice; every length is checked against what is there.
-struct Reader<'a>(&'a [u8]);
-
-impl<'a> Reader<'a> {
-    fn take(&mut self, length: usize) -> Result<&'a [u8], Malformed> {
-        let (part, rest) = self.0.split_at_checked(length).ok_or(Malformed)?;
-        self.0 = rest;
-        Ok(part)
-    }
-
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
-        let (part, rest) = self.0.split_first_chunk::<N>().ok_or(Malformed)?;
-        self.0 = rest;
-        Ok(*part)
-    }
-
-    fn u8(&mut self) -> Result<u8, Malformed> {
-        self.array::<1>().map(|[byte]| byte)
-    }
-
-    fn u16(&mut self) -> Result<usize, Malformed> {
-        self.array().map(|bytes| usize::from(u16::from_le_bytes(bytes)))
-    }
-
-    fn u32(&mut self) -> Result<usize, Malformed> {
-        usize::try_from(u32::from_le_bytes(self.array()?)).map_err(|_| Malformed)
-    }
-
-    fn part16(&mut self) -> Result<&'a [u8], Malformed> {
-        let length = self.u16()?;
-        self.take(length)
-    }
-
-    fn part32(&mut self) -> Result<&'a [u8], Malformed> {
-        let length = self.u32()?;
-        self.take(length)
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use keylane::Text;
     use proptest::prelude::*;
 
     use super::*;

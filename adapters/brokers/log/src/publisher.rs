@@ -118,7 +118,7 @@ impl LogPublisher {
             )));
         }
         let time = outgoing.record.time.unwrap_or_else(|| self.env.wall());
-        let encoded = encode(&outgoing.record, time).map_err(|what| too_large(&format!("has {what}")))?;
+        let encoded = encode(&outgoing.record, time).ok_or_else(|| too_large("has more than 4 GiB"))?;
         if encoded.len() > limit {
             let have = encoded.len();
             let what = format!("has {have} bytes, over the limit of {limit}; raise `record_max` or split it");

@@ -333,8 +333,9 @@ mod tests {
         let want = readings.wanted()[0];
         let mut chunk = chunk(0, 3);
         let mut body = chunk.body.to_vec();
-        // The second record's key flag; a record of one digit takes 16 bytes more than its length, a time 8.
-        body[1 + (4 + 8 + 1 + 2 + 1) + 4 + 8] = 9;
+        // The second record's flags, behind its length and version; the first one is as long.
+        let length = usize::from(body[1]);
+        body[1 + (4 + length) + 4 + 1] = 0xFF;
         chunk.body = body.into();
         readings.install(want, vec![chunk]).unwrap();
         assert_eq!(offsets(&readings.take(9).unwrap()), [(0, 0)]);

@@ -29,11 +29,18 @@ CREATE TABLE keylane_claims (
     scope INTEGER NOT NULL,
     partition INTEGER NOT NULL,
     epoch INTEGER NOT NULL,
+    -- How often it was repositioned: an offset names a record within one generation only.
+    generation INTEGER NOT NULL DEFAULT 0,
     owner BLOB,
     wanted_by BLOB,
     wanted_us INTEGER,
     -- Whether the last owner let go with nothing in flight.
     clean INTEGER NOT NULL,
+    -- Where an operator said to read from; it counts while `base` is NULL (rule L2).
+    read_from TEXT,
+    read_offset INTEGER,
+    -- That was since its owner claimed it.
+    repositioned INTEGER NOT NULL DEFAULT 0,
     -- NULL until something was read.
     base INTEGER,
     sparse BLOB,
@@ -67,6 +74,7 @@ CREATE TABLE keylane_parked (
     place INTEGER PRIMARY KEY AUTOINCREMENT,
     scope INTEGER NOT NULL,
     partition INTEGER NOT NULL,
+    generation INTEGER NOT NULL,
     offset INTEGER NOT NULL,
     id TEXT NOT NULL,
     key BLOB NOT NULL,
@@ -86,12 +94,12 @@ CREATE TABLE keylane_parked (
     -- When an operator asked its owner to run it (rule P3).
     requested_us INTEGER,
     record_key BLOB,
-    -- A JSON list of pairs; a value that is not UTF-8 is {"base64": "..."}.
-    record_headers TEXT NOT NULL,
+    -- As the core writes headers (core/src/event/codec.rs).
+    record_headers BLOB NOT NULL,
     record_us INTEGER,
     record_id TEXT,
     record_payload BLOB NOT NULL,
-    UNIQUE (scope, partition, offset)
+    UNIQUE (scope, partition, generation, offset)
 ) STRICT;
 CREATE INDEX keylane_parked_by_id ON keylane_parked (scope, id);
 CREATE INDEX keylane_parked_requested ON keylane_parked (scope, partition) WHERE requested_us IS NOT NULL;

@@ -1,7 +1,11 @@
 //! Claims: a partition changes hands, and its epoch grows.
 
+use keylane::broker::Partition;
 use keylane::env::Timestamp;
-use keylane::store::{AttemptRow, Claim, ClaimAnswer, ClaimRef, ClaimRequest, Position, SessionId, Witness};
+use keylane::store::{
+    AttemptRow, Claim, ClaimAnswer, ClaimRef, ClaimRequest, Position, ReadFrom, Reposition, SessionId,
+    Witness,
+};
 use keylane::text::Text;
 use keylane::{Error, ErrorKind};
 use sqlx::sqlite::SqliteRow;
@@ -49,6 +53,72 @@ pub(crate) async fn release(
     }
 }
 
+/// L2: a new generation, in one transaction. Its owner, if there is one, stays, so that nobody else begins
+/// while something of it may run; the raised epoch excludes that from every commit.
+pub(crate) async fn reposition(store: &SqliteStore, order: &Reposition) -> Result<Vec<Partition>, Error> {
+    let mut writer = store.database.write().await?;
+    let repositioned = async {
+        let Some(scope) = store.scopes.number(&mut writer, &order.scope).await? else {
+            return Ok(Vec::new());
+        };
+        let found = forget_position(&mut writer, scope, order).await?;
+        forget_attempts(&mut writer, scope, order.partition).await?;
+        Ok(found)
+    };
+    match repositioned.await {
+        Ok(found) => {
+            writer.commit().await?;
+            Ok(found)
+        }
+        Err(error) => {
+            writer.rollback().await;
+            Err(error)
+        }
+    }
+}
+
+async fn forget_position(
+    connection: &mut SqliteConnection,
+    scope: i64,
+    order: &Reposition,
+) -> Result<Vec<Partition>, Error> {
+    let (name, offset) = match order.to {
+        ReadFrom::Earliest => ("earliest", None),
+        ReadFrom::Latest => ("latest", None),
+        ReadFrom::Offset(offset) => ("offset", Some(signed(offset))),
+    };
+    let found: Result<Vec<Partition>, _> = sqlx::query_scalar(
+        "UPDATE keylane_claims
+         SET epoch = epoch + 1, generation = generation + 1, base = NULL, sparse = NULL, identity = NULL,
+            witness_offset = NULL, witness_us = NULL, witness_hash = NULL,
+            read_from = ?3, read_offset = ?4, repositioned = owner IS NOT NULL
+         WHERE scope = ?1 AND (?2 IS NULL OR partition = ?2) RETURNING partition",
+    )
+    .bind(scope)
+    .bind(order.partition)
+    .bind(name)
+    .bind(offset)
+    .fetch_all(connection)
+    .await;
+    let mut found = found.map_err(|error| failed("could not reposition a partition", error))?;
+    found.sort_unstable();
+    Ok(found)
+}
+
+async fn forget_attempts(
+    connection: &mut SqliteConnection,
+    scope: i64,
+    partition: Option<Partition>,
+) -> Result<(), Error> {
+    sqlx::query("DELETE FROM keylane_attempts WHERE scope = ?1 AND (?2 IS NULL OR partition = ?2)")
+        .bind(scope)
+        .bind(partition)
+        .execute(connection)
+        .await
+        .map(drop)
+        .map_err(|error| failed("could not forget attempts", error))
+}
+
 async fn let_go(
     connection: &mut SqliteConnection,
     session: SessionId,
@@ -58,8 +128,11 @@ async fn let_go(
 ) -> Result<(), Error> {
     // A session that is gone gives nothing back: what it left is as unclean as it was.
     sqlx::query(
-        "UPDATE keylane_claims SET owner = NULL, wanted_by = NULL, wanted_us = NULL, clean = ?1
-         WHERE scope = ?2 AND partition = ?3 AND owner = ?4 AND epoch = ?5
+        "UPDATE keylane_claims
+         SET owner = NULL, wanted_by = NULL, wanted_us = NULL, repositioned = 0, clean = ?1
+         WHERE scope = ?2 AND partition = ?3 AND owner = ?4
+            -- Also by the name it had before an operator raised its epoch (L2).
+            AND (epoch = ?5 OR repositioned AND epoch > ?5)
             AND EXISTS (SELECT 1 FROM keylane_sessions WHERE id = ?4)",
     )
     .bind(clean)
@@ -129,6 +202,7 @@ async fn read_tenure(
         return Ok(Tenure::Free { unclean: true });
     };
     if owner == key(request.session) {
+        // T1: one's own, which had begun what it did not release.
         return Ok(Tenure::Free { unclean: true });
     }
     if row.get("expired") {
@@ -186,8 +260,8 @@ async fn grant(
     let row = sqlx::query(
         "INSERT INTO keylane_claims (scope, partition, epoch, owner, clean) VALUES (?1, ?2, 1, ?3, 0)
          ON CONFLICT DO UPDATE
-         SET epoch = epoch + 1, owner = ?3, wanted_by = NULL, wanted_us = NULL, clean = 0
-         RETURNING epoch, base, sparse, identity, witness_offset, witness_us, witness_hash, partitions",
+         SET epoch = epoch + 1, owner = ?3, wanted_by = NULL, wanted_us = NULL, repositioned = 0, clean = 0
+         RETURNING epoch, generation, read_from, read_offset, base, sparse, identity, witness_offset, witness_us, witness_hash, partitions",
     )
     .bind(scope)
     .bind(request.partition)
@@ -195,6 +269,7 @@ async fn grant(
     .fetch_one(&mut *connection)
     .await
     .map_err(|error| failed("could not grant a claim", error))?;
+    forget_finished_attempts(connection, scope, request.partition).await?;
     // A2: all of it is read after the epoch was raised.
     Ok(Claim {
         claim: ClaimRef {
@@ -203,10 +278,33 @@ async fn grant(
             epoch: unsigned(row.get("epoch")),
         },
         position: position(&row),
+        read_from: read_from(&row)?,
+        generation: unsigned(row.get("generation")),
         unclean,
         attempts: attempts(connection, scope, request.partition).await?,
         released: parking::released_of(connection, scope, request.partition).await?,
     })
+}
+
+/// A duplicate finishes its offset without a word on its attempts; they go here. Those of a released dead
+/// letter stay: its offset was finished when it was parked.
+async fn forget_finished_attempts(
+    connection: &mut SqliteConnection,
+    scope: i64,
+    partition: Partition,
+) -> Result<(), Error> {
+    sqlx::query(
+        "DELETE FROM keylane_attempts WHERE scope = ?1 AND partition = ?2
+            AND offset < (SELECT base FROM keylane_claims WHERE scope = ?1 AND partition = ?2)
+            AND offset NOT IN (SELECT offset FROM keylane_parked
+                WHERE scope = ?1 AND partition = ?2 AND requested_us IS NOT NULL)",
+    )
+    .bind(scope)
+    .bind(partition)
+    .execute(connection)
+    .await
+    .map(drop)
+    .map_err(|error| failed("could not forget attempts", error))
 }
 
 /// L2: the claim's row is the position.
@@ -224,6 +322,22 @@ fn position(row: &SqliteRow) -> Option<Position> {
         }),
         partitions: row.get("partitions"),
     })
+}
+
+/// L2: what an operator ordered, until a position was written.
+fn read_from(row: &SqliteRow) -> Result<Option<ReadFrom>, Error> {
+    let (base, name): (Option<i64>, Option<String>) = (row.get("base"), row.get("read_from"));
+    let offset: Option<i64> = row.get("read_offset");
+    match (base, name.as_deref(), offset) {
+        (Some(_), ..) | (None, None, _) => Ok(None),
+        (None, Some("earliest"), _) => Ok(Some(ReadFrom::Earliest)),
+        (None, Some("latest"), _) => Ok(Some(ReadFrom::Latest)),
+        (None, Some("offset"), Some(offset)) => Ok(Some(ReadFrom::Offset(unsigned(offset)))),
+        (None, Some(name), _) => {
+            let what = format!("a claim is to be read from {name:?}, which this release does not know");
+            Err(Error::new(ErrorKind::Corrupt, what))
+        }
+    }
 }
 
 /// Events of a partition that were tried and are not finished.

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A store in a SQLite file, for services on one machine.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 #[schemars(extend("required" = ["path"]))]
 pub struct SqliteConfig {
@@ -13,16 +13,10 @@ pub struct SqliteConfig {
     /// may lie in the same file.
     #[schemars(length(min = 1))]
     pub path: String,
-    /// How long the recorded writes of one event may take. They hold the file's one writer: a third of
-    /// the session's lifetime is too long.
+    /// How long the recorded writes of one transaction may take together. They hold the file's one writer:
+    /// more than a third of `runtime.session` is refused. Left out: that third.
     #[schemars(extend("x-minimum" = "10ms", "x-maximum" = "1m"))]
-    pub effect_limit: Period,
-}
-
-impl Default for SqliteConfig {
-    fn default() -> Self {
-        Self { path: String::new(), effect_limit: Period::secs(5) }
-    }
+    pub effect_limit: Option<Period>,
 }
 
 impl Component for SqliteConfig {}

@@ -26,9 +26,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use keylane::broker::Partition;
 use keylane::store::{
     Admission, AdmitBatch, ClaimAnswer, ClaimRef, ClaimRequest, CommitGroup, Committed, DeadQuery, Fate,
-    NewSession, Parked, ParkedId, ReleaseAnswer, Renewed, SessionId, Store, StoreAdapter,
+    NewSession, Parked, ParkedId, ReleaseAnswer, Renewed, Reposition, SessionId, Store, StoreAdapter,
 };
 use keylane::{Env, Error};
 
@@ -46,7 +47,7 @@ impl StoreAdapter for Sqlite {
 
     async fn open(&self, config: SqliteConfig, env: &Env) -> Result<Arc<dyn Store>, Error> {
         let database = Database::open(&config.path, env).await?;
-        let store = SqliteStore::on(database, env, config.effect_limit.into()).await?;
+        let store = SqliteStore::on(database, env, config.effect_limit.map(Into::into)).await?;
         Ok(Arc::new(store))
     }
 }
@@ -57,9 +58,9 @@ pub struct SqliteStore {
     database: Arc<Database>,
     env: Env,
     scopes: scope::Scopes,
-    /// How long the writes of one event may take inside the transaction (rule S3: it holds the one writer,
-    /// and must end well before a session does).
-    effect_limit: Duration,
+    /// How long the writes of one transaction may take, if less than a third of the session's lifetime
+    /// (rule S3: it holds the one writer, and must end well before a session does).
+    effect_limit: Option<Duration>,
 }
 
 /// The component's migrations, one file a version.
@@ -67,11 +68,15 @@ const MIGRATIONS: &[database::Migration] = &[(1, include_str!("../migrations/000
 
 impl SqliteStore {
     /// The store in a database that is open already, its tables brought to this release's version. The
-    /// writes of one event may take `effect_limit`.
+    /// writes of one transaction may take `effect_limit`; without one, a third of the session's lifetime.
     ///
     /// # Errors
     /// See [`Database::migrate`].
-    pub async fn on(database: Arc<Database>, env: &Env, effect_limit: Duration) -> Result<Self, Error> {
+    pub async fn on(
+        database: Arc<Database>,
+        env: &Env,
+        effect_limit: Option<Duration>,
+    ) -> Result<Self, Error> {
         database.migrate("store", MIGRATIONS).await?;
         Ok(Self { database, env: env.clone(), scopes: scope::Scopes::default(), effect_limit })
     }
@@ -85,6 +90,10 @@ impl Store for SqliteStore {
 
     fn shared(&self) -> bool {
         true
+    }
+
+    fn effect_limit(&self) -> Option<Duration> {
+        self.effect_limit
     }
 
     async fn register(&self, session: NewSession) -> Result<(), Error> {
@@ -125,6 +134,10 @@ impl Store for SqliteStore {
 
     async fn request_release(&self, id: ParkedId) -> Result<ReleaseAnswer, Error> {
         parking::request_release(self, &id).await
+    }
+
+    async fn reposition(&self, order: Reposition) -> Result<Vec<Partition>, Error> {
+        claim::reposition(self, &order).await
     }
 
     async fn sweep(&self, subscription: &str, keep: Duration) -> Result<u64, Error> {

@@ -1,14 +1,12 @@
 //! A parked event as a row, and back.
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use keylane::env::Timestamp;
 use keylane::event::{Headers, PayloadHash, Record};
 use keylane::store::{Death, Parked, Reason, Scope};
 use keylane::text::Text;
 use keylane::{Error, ErrorKind};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
@@ -16,7 +14,7 @@ use crate::scope::unsigned;
 
 /// What a row is read from, with its scope's names.
 pub(crate) const COLUMNS: &str =
-    "s.subscription, s.broker, s.source, p.partition, p.offset, p.id, p.key, p.kind,
+    "s.subscription, s.broker, s.source, p.partition, p.generation, p.offset, p.id, p.key, p.kind,
     p.sequence, p.payload_hash, p.reason, p.death, p.attempts, p.crashes, p.failures, p.first_us, p.parked_us,
     p.worker, p.record_key, p.record_headers, p.record_us, p.record_id, p.record_payload
     FROM keylane_parked p JOIN keylane_scopes s ON s.id = p.scope";
@@ -29,6 +27,7 @@ pub(crate) fn read(row: &SqliteRow) -> Result<Parked, Error> {
             source: row.get::<String, _>("source").into(),
         },
         partition: row.get("partition"),
+        generation: unsigned(row.get("generation")),
         offset: unsigned(row.get("offset")),
         id: text(row.get("id")),
         key: row.get::<Vec<u8>, _>("key").into(),
@@ -49,7 +48,7 @@ pub(crate) fn read(row: &SqliteRow) -> Result<Parked, Error> {
 fn record(row: &SqliteRow) -> Result<Record, Error> {
     Ok(Record {
         key: row.get::<Option<Vec<u8>>, _>("record_key").map(Bytes::from),
-        headers: read_headers(row.get("record_headers"))?,
+        headers: Headers::from_bytes(row.get::<Vec<u8>, _>("record_headers").into())?,
         payload: row.get::<Vec<u8>, _>("record_payload").into(),
         time: row.get::<Option<i64>, _>("record_us").map(Timestamp::from_micros),
         id: row.get::<Option<String>, _>("record_id").map(Text::from),
@@ -73,42 +72,6 @@ fn reason(row: &SqliteRow) -> Result<Reason, Error> {
     death.map(Reason::Dead).ok_or_else(|| corrupt(&format!("the reason \"{reason}\"")))
 }
 
-/// A header's value: text where it is text, so that people can read the table.
-#[derive(Serialize, Deserialize)]
-#[serde(untagged)]
-enum HeaderValue {
-    Text(String),
-    Bytes { base64: String },
-}
-
-pub(crate) fn write_headers(headers: &Headers) -> Result<String, Error> {
-    let pairs: Vec<(&str, HeaderValue)> = headers
-        .iter()
-        .map(|(name, value)| {
-            let value = match std::str::from_utf8(value) {
-                Ok(text) => HeaderValue::Text(text.to_owned()),
-                Err(_) => HeaderValue::Bytes { base64: BASE64.encode(value) },
-            };
-            (name.as_str(), value)
-        })
-        .collect();
-    crate::ledger::json(&pairs)
-}
-
-fn read_headers(json: &str) -> Result<Headers, Error> {
-    let pairs: Vec<(String, HeaderValue)> = from_json(json)?;
-    pairs
-        .into_iter()
-        .map(|(name, value)| match value {
-            HeaderValue::Text(text) => Ok((Text::from(name), Bytes::from(text))),
-            HeaderValue::Bytes { base64 } => match BASE64.decode(base64) {
-                Ok(bytes) => Ok((Text::from(name), Bytes::from(bytes))),
-                Err(error) => Err(corrupt("a header").with_source(error)),
-            },
-        })
-        .collect()
-}
-
 fn payload_hash(bytes: Vec<u8>) -> Result<PayloadHash, Error> {
     bytes.try_into().map(PayloadHash).map_err(|_| corrupt("a payload hash"))
 }
@@ -123,23 +86,4 @@ fn corrupt(what: &str) -> Error {
 
 fn text(value: String) -> Text {
     Text::from(value)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn headers_come_back_as_they_were() {
-        let mut headers = Headers::new();
-        for value in [&b"text"[..], b"", b"\xff\x00", b"{\"base64\":\"x\"}"] {
-            headers.push(Text::from("name"), Bytes::from_static(value));
-        }
-        let json = write_headers(&headers).unwrap();
-        assert_eq!(
-            json,
-            r#"[["name","text"],["name",""],["name",{"base64":"/wA="}],["name","{\"base64\":\"x\"}"]]"#
-        );
-        assert_eq!(read_headers(&json).unwrap(), headers);
-    }
 }

@@ -113,13 +113,17 @@ pub(crate) async fn find(
     id: &ParkedId,
 ) -> Result<Option<i64>, Error> {
     let Some(scope) = store.scopes.number(connection, &id.scope).await? else { return Ok(None) };
-    sqlx::query_scalar("SELECT place FROM keylane_parked WHERE scope = ?1 AND partition = ?2 AND offset = ?3")
-        .bind(scope)
-        .bind(id.partition)
-        .bind(signed(id.offset))
-        .fetch_optional(connection)
-        .await
-        .map_err(|error| failed("could not read the parking table", error))
+    sqlx::query_scalar(
+        "SELECT place FROM keylane_parked
+         WHERE scope = ?1 AND partition = ?2 AND generation = ?3 AND offset = ?4",
+    )
+    .bind(scope)
+    .bind(id.partition)
+    .bind(signed(id.generation))
+    .bind(signed(id.offset))
+    .fetch_optional(connection)
+    .await
+    .map_err(|error| failed("could not read the parking table", error))
 }
 
 /// The row at that place, with all its facts.
@@ -137,13 +141,15 @@ pub(crate) async fn insert(
 ) -> Result<(), Error> {
     let (reason, death) = parked_row::reason_names(parked.reason)?;
     sqlx::query(
-        "INSERT INTO keylane_parked (scope, partition, offset, id, key, kind, sequence, payload_hash, reason,
-            death, attempts, crashes, failures, first_us, parked_us, worker, record_key, record_headers,
+        "INSERT INTO keylane_parked (scope, partition, generation, offset, id, key, kind, sequence, payload_hash,
+            reason, death, attempts, crashes, failures, first_us, parked_us, worker, record_key, record_headers,
             record_us, record_id, record_payload)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21)",
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21,
+            ?22)",
     )
     .bind(scope)
     .bind(parked.partition)
+    .bind(signed(parked.generation))
     .bind(signed(parked.offset))
     .bind(parked.id.as_str())
     .bind(&parked.key[..])
@@ -159,7 +165,7 @@ pub(crate) async fn insert(
     .bind(parked.parked_at.as_micros())
     .bind(&parked.worker)
     .bind(parked.record.key.as_deref())
-    .bind(parked_row::write_headers(&parked.record.headers)?)
+    .bind(parked.record.headers.to_bytes())
     .bind(parked.record.time.map(keylane::env::Timestamp::as_micros))
     .bind(parked.record.id.as_deref())
     .bind(&parked.record.payload[..])

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use keylane::store::{ClaimRef, NewSession, Renewed, Scope, SessionId};
 use keylane::{Class, Error, ErrorKind};
-use sqlx::{Row, SqliteConnection};
+use sqlx::{AssertSqlSafe, Row, SqliteConnection};
 
 use crate::database::Writer;
 use crate::error::{failed, is_constraint};
@@ -59,9 +59,10 @@ pub(crate) async fn renew(store: &SqliteStore, session: SessionId) -> Result<Ren
     let renewed = async {
         let fence = fence(&mut writer, session).await?;
         let wanted = if fence.wanted { wanted(&mut writer, session).await? } else { Vec::new() };
+        let repositioned = repositioned(&mut writer, session).await?;
         let released =
             if fence.parked { parking::released_to(&mut writer, session).await? } else { Vec::new() };
-        Ok(Renewed { wanted, released })
+        Ok(Renewed { wanted, repositioned, released })
     };
     match renewed.await {
         Ok(renewed) => {
@@ -82,10 +83,10 @@ pub(crate) async fn close(store: &SqliteStore, session: SessionId) -> Result<(),
             .bind(key(session))
             .execute(&mut *writer)
             .await?;
-        // One that was taken over has not ended cleanly, whatever it says now.
+        // Rule T1: a claim that was not given back before was not ended in order.
         if gone.rows_affected() > 0 {
             sqlx::query(
-                "UPDATE keylane_claims SET owner = NULL, wanted_by = NULL, wanted_us = NULL, clean = 1
+                "UPDATE keylane_claims SET owner = NULL, wanted_by = NULL, wanted_us = NULL, repositioned = 0, clean = 0
                  WHERE owner = ?1",
             )
             .bind(key(session))
@@ -111,6 +112,8 @@ pub(crate) struct Fence {
     pub(crate) attempts: bool,
     /// There are parked events, of whatever partition.
     pub(crate) parked: bool,
+    /// The shortest lifetime of a live session: all wait for the one writer, and none may die of it (S3).
+    pub(crate) lifetime: Duration,
 }
 
 /// S1: the session's row must be there, and is renewed by a plain update: SQLite has one writer, so
@@ -122,14 +125,21 @@ pub(crate) async fn fence(connection: &mut SqliteConnection, session: SessionId)
          RETURNING
             EXISTS (SELECT 1 FROM keylane_claims WHERE owner = ?1 AND wanted_by IS NOT NULL) AS wanted,
             EXISTS (SELECT 1 FROM keylane_attempts) AS attempts,
-            EXISTS (SELECT 1 FROM keylane_parked) AS parked",
+            EXISTS (SELECT 1 FROM keylane_parked) AS parked,
+            (SELECT min(s.lifetime_us) FROM keylane_sessions s
+             WHERE s.id = ?1 OR s.expires_us > (SELECT us FROM keylane_clock)) AS lifetime_us",
     )
     .bind(key(session))
     .fetch_optional(connection)
     .await
     .map_err(|error| failed("could not renew the session", error))?;
     let row = row.ok_or_else(|| lost(session))?;
-    Ok(Fence { wanted: row.get("wanted"), attempts: row.get("attempts"), parked: row.get("parked") })
+    Ok(Fence {
+        wanted: row.get("wanted"),
+        attempts: row.get("attempts"),
+        parked: row.get("parked"),
+        lifetime: Duration::from_micros(row.get::<i64, _>("lifetime_us").unsigned_abs()),
+    })
 }
 
 /// S1, without the renewal: for what only reads.
@@ -147,15 +157,26 @@ pub(crate) async fn wanted(
     connection: &mut SqliteConnection,
     session: SessionId,
 ) -> Result<Vec<ClaimRef>, Error> {
-    let rows = sqlx::query(
+    claims_of(connection, session, "c.wanted_by IS NOT NULL").await
+}
+
+/// L2: claims of this session that an operator repositioned.
+async fn repositioned(connection: &mut SqliteConnection, session: SessionId) -> Result<Vec<ClaimRef>, Error> {
+    claims_of(connection, session, "c.repositioned").await
+}
+
+async fn claims_of(
+    connection: &mut SqliteConnection,
+    session: SessionId,
+    which: &'static str,
+) -> Result<Vec<ClaimRef>, Error> {
+    let sql = format!(
         "SELECT s.subscription, s.broker, s.source, c.partition, c.epoch
          FROM keylane_claims c JOIN keylane_scopes s ON s.id = c.scope
-         WHERE c.owner = ?1 AND c.wanted_by IS NOT NULL ORDER BY c.scope, c.partition",
-    )
-    .bind(key(session))
-    .fetch_all(connection)
-    .await
-    .map_err(|error| failed("could not read wanted claims", error))?;
+         WHERE c.owner = ?1 AND {which} ORDER BY c.scope, c.partition"
+    );
+    let rows = sqlx::query(AssertSqlSafe(sql)).bind(key(session)).fetch_all(connection).await;
+    let rows = rows.map_err(|error| failed("could not read the session's claims", error))?;
     let claims = rows.iter().map(|row| ClaimRef {
         scope: Scope {
             subscription: row.get::<String, _>("subscription").into(),

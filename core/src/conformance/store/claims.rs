@@ -127,8 +127,67 @@ pub async fn release_keeps_position<H: Harness>(harness: &H) {
     assert_eq!(unclean.position.as_ref().map(|at| at.base), Some(3));
     a.store.close_session(a.session).await.expect("a session is closed");
     let closed = b.claim(0).await;
-    assert!(!closed.unclean, "a closed session ended cleanly");
+    assert!(closed.unclean, "a claim that was not released had no orderly end");
     assert_eq!(closed.position, unclean.position);
+}
+
+/// Rule T1: nothing says that the session ended what it had begun under the claim before.
+pub async fn claim_of_ones_own_is_unclean<H: Harness>(harness: &H) {
+    let a = worker(harness, "a").await;
+    let first = a.claim(0).await;
+    assert!(!first.unclean, "nobody was there before");
+    a.commit(Group::of(&first).event(tried(1, "x", 2)).event(finish(0, "y"))).await;
+    for _ in 0..2 {
+        let again = a.claim(0).await;
+        assert!(again.claim.epoch > first.claim.epoch);
+        assert!(again.unclean, "it was not released");
+        assert_eq!(again.attempts, [attempt_row(1, "x", 2)]);
+    }
+    assert_eq!(a.fates(Group::of(&first).event(finish(2, "z"))).await, [Fate::Excluded]);
+    let last = a.claim(0).await;
+    a.release(&last, true).await;
+    assert!(!a.claim(0).await.unclean, "it was released cleanly now");
+}
+
+/// Over releases, heirs, a session past its expiry, and ends of sessions.
+pub async fn unclean_lasts_until_a_clean_end<H: Harness>(harness: &H) {
+    let a = worker(harness, "a").await;
+    let b = worker(harness, "b").await;
+    let first = a.claim(0).await;
+    a.release(&first, false).await;
+    let second = b.claim(0).await;
+    assert!(second.unclean, "told by the release");
+    b.release(&second, true).await;
+    let third = a.claim(0).await;
+    assert!(!third.unclean, "the heir ended it cleanly");
+    a.release(&third, false).await;
+    // An unclean end is told by whoever comes, be it the same session.
+    let fourth = a.claim(0).await;
+    assert!(fourth.unclean);
+    a.store.close_session(a.session).await.expect("a session is closed");
+    let fifth = b.claim(0).await;
+    assert!(fifth.unclean, "a session that is closed speaks for no claim that it did not release");
+
+    // Past its expiry and not taken over, a session is as good as any: its row is the fence, not the clock.
+    for clean in [true, false] {
+        let late = worker_for(harness, "late", harness.lifetime() / 4).await;
+        let held = late.claim(1).await;
+        harness.env().sleep(harness.lifetime() / 2).await;
+        late.release(&held, clean).await;
+        let heir = b.claim(1).await;
+        assert_eq!(heir.unclean, !clean, "a late release is a release");
+        b.release(&heir, true).await;
+    }
+
+    // Wanted for longer than the limit and taken: the owner's own release comes too late to be told.
+    let limit = Duration::from_millis(200);
+    let owner = worker(harness, "owner").await;
+    let held = owner.claim(2).await;
+    let taken = b.claim_in_time(harness, 2, limit).await;
+    assert!(taken.unclean);
+    owner.release(&held, true).await;
+    b.release(&taken, false).await;
+    assert!(owner.claim(2).await.unclean, "by its last owner");
 }
 
 /// Position, sparse set, witness, identity, attempts and pending releases, as they were written.

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::Harness;
 use super::events::{
-    attempt_row, by_position, dead, finish, insert, insert_and_fail, park, payload, tried, with_payload,
+    attempt_row, by_position, dead, finish, insert, insert_and_fail, park, payload, tried, unpark,
+    with_payload,
 };
 use super::stage::{Group, worker};
 use crate::handler::Failure;
@@ -201,5 +202,16 @@ pub async fn attempts_are_kept<H: Harness>(harness: &H) {
     assert_eq!(known, [Admission::Fresh; 3], "a try is no finish");
     let group = Group::of(&heir).event(finish(0, "x")).event(tried(1, "y", 1)).event(park(dead(0, 2, "z")));
     assert!(b.fates(group).await.iter().all(Fate::is_committed));
-    assert_eq!(b.claim(0).await.attempts, [attempt_row(1, "y", 1)], "finish and parking end the attempts");
+    let claim = b.claim(0).await;
+    assert_eq!(claim.attempts, [attempt_row(1, "y", 1)], "finish and parking end the attempts");
+
+    // A duplicate has no word on them; what is below the base has none, but a released dead letter's.
+    let letter = dead(0, 2, "z").parked_id();
+    b.store.request_release(letter.clone()).await.expect("a request is answered");
+    b.commit(Group::of(&claim).event(unpark(tried(2, "z", 9), letter))).await;
+    let duplicate = CommitEvent { id: "x".into(), ledger: Some(payload("x")), ..finish(1, "x") };
+    assert_eq!(b.fates(Group::of(&claim).event(duplicate)).await, [Fate::Duplicate]);
+    let last = b.claim(0).await;
+    assert_eq!(last.position.map(|at| at.base), Some(3));
+    assert_eq!(last.attempts, [attempt_row(2, "z", 9)]);
 }

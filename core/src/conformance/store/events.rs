@@ -1,6 +1,8 @@
 //! Events, dead letters and writes, each in a line.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use uuid::Uuid;
@@ -8,7 +10,7 @@ use uuid::Uuid;
 use super::Harness;
 use super::stage::billing;
 use crate::conformance::Gate;
-use crate::env::Timestamp;
+use crate::env::{Env, Timestamp};
 use crate::event::{PayloadHash, Record};
 use crate::handler::Failure;
 use crate::store::{AttemptRow, CommitEvent, Death, Effect, EffectFn, Parked, ParkedId, Reason, Verdict};
@@ -80,6 +82,7 @@ pub(super) fn dead(partition: u32, offset: u64, id: &str) -> Parked {
     Parked {
         scope: billing(),
         partition,
+        generation: 0,
         offset,
         id: Text::from(id),
         key: Bytes::copy_from_slice(id.as_bytes()),
@@ -102,6 +105,7 @@ fn record(id: &str) -> Record {
     for value in ["first", "second", ""] {
         record = record.with_header("repeated", value);
     }
+    record = record.with_header("no text", vec![0xFF, 0]);
     record.time = Some(Timestamp::from_millis(1_699_999_999_999));
     record.id = Some(Text::from("broker-id"));
     record
@@ -128,6 +132,36 @@ pub(super) fn insert_at<H: Harness>(name: &'static str, text: &'static str, gate
             H::insert(&mut tx, name, text).await?;
             gate.pass().await;
             tx.done()
+        })
+    }))
+}
+
+/// A write of a row that counts its runs and takes so long.
+pub(super) fn insert_for<H: Harness>(
+    name: &'static str,
+    text: &str,
+    runs: &Arc<AtomicUsize>,
+    env: &Env,
+    time: Duration,
+) -> Effect {
+    let (text, runs, env) = (text.to_owned(), runs.clone(), env.clone());
+    effect::<H>(Arc::new(move |mut tx| {
+        let (text, runs, env) = (text.clone(), runs.clone(), env.clone());
+        Box::pin(async move {
+            runs.fetch_add(1, Ordering::SeqCst);
+            H::insert(&mut tx, name, &text).await?;
+            env.sleep(time).await;
+            tx.done()
+        })
+    }))
+}
+
+/// A write of a row that then never ends.
+pub(super) fn insert_for_ever<H: Harness>(name: &'static str) -> Effect {
+    effect::<H>(Arc::new(move |mut tx| {
+        Box::pin(async move {
+            H::insert(&mut tx, name, "never to be seen").await?;
+            std::future::pending().await
         })
     }))
 }

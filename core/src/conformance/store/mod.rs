@@ -7,8 +7,10 @@ mod admit;
 mod claims;
 mod commit;
 mod commit_failures;
+mod commit_time;
 mod events;
 mod operators;
+mod reposition;
 mod resolve;
 mod sessions;
 mod stage;
@@ -21,16 +23,22 @@ use async_trait::async_trait;
 pub use admit::{admit_finds_conflict, admit_finds_finished, admit_finds_parked};
 pub use claims::{
     claim_after_handover_limit_is_granted, claim_brings_position_and_attempts, claim_is_exclusive,
-    claim_marks_wanted, claim_of_dead_session_is_granted, epoch_only_grows, release_keeps_position,
+    claim_marks_wanted, claim_of_dead_session_is_granted, claim_of_ones_own_is_unclean, epoch_only_grows,
+    release_keeps_position, unclean_lasts_until_a_clean_end,
 };
 pub use commit::{
     attempts_are_kept, commit_checks_session, commit_is_atomic, commit_leaves_out_lost_claims, commit_once,
     position_holds_what_survived,
 };
 pub use commit_failures::{failed_commit_finds_the_culprit, failed_effect_fails_alone};
+pub use commit_time::{effects_share_the_limit, endless_effect_fails_alone};
 pub use operators::{
     dead_letters_are_listed, release_reaches_the_owner, sweep_forgets_only_the_old,
     unpark_is_arbitrated_by_the_row,
+};
+pub use reposition::{
+    reposition_excludes_what_is_in_flight, reposition_forgets_the_position,
+    reposition_keeps_ledger_and_parked_rows, reposition_reaches_the_owner,
 };
 pub use resolve::resolve_waits_out_the_lost_commit;
 pub use sessions::{
@@ -95,7 +103,13 @@ macro_rules! store_conformance {
             claim_of_dead_session_is_granted
             claim_after_handover_limit_is_granted
             release_keeps_position
+            claim_of_ones_own_is_unclean
+            unclean_lasts_until_a_clean_end
             claim_brings_position_and_attempts
+            reposition_forgets_the_position
+            reposition_excludes_what_is_in_flight
+            reposition_reaches_the_owner
+            reposition_keeps_ledger_and_parked_rows
             admit_finds_finished
             admit_finds_conflict
             admit_finds_parked
@@ -105,6 +119,8 @@ macro_rules! store_conformance {
             commit_leaves_out_lost_claims
             failed_effect_fails_alone
             failed_commit_finds_the_culprit
+            endless_effect_fails_alone
+            effects_share_the_limit
             position_holds_what_survived
             resolve_waits_out_the_lost_commit
             attempts_are_kept

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use super::Harness;
-use super::events::{dead, finish, insert, park, payload, tried, unpark, uuid_of};
-use super::stage::{Group, PATIENCE, scope, worker};
+use super::events::{dead, finish, insert, insert_and_fail, keyed, park, payload, tried, unpark, uuid_of};
+use super::stage::{Group, PATIENCE, Worker, scope, worker};
 use crate::conformance::patience;
 use crate::env::Instant;
+use crate::handler::Failure;
 use crate::store::{Admission, DeadQuery, Fate, Parked, ParkedId, ReleaseAnswer, Store};
 
 async fn letters(store: &dyn Store, after: Option<ParkedId>, limit: usize) -> Vec<Parked> {
@@ -100,10 +101,31 @@ pub async fn unpark_is_arbitrated_by_the_row<H: Harness>(harness: &H) {
     let again = unpark(park(letter.clone()), letter.parked_id());
     assert_eq!(a.fates(Group::of(&claim).event(again)).await, [Fate::Duplicate], "nor is it parked again");
     assert_eq!(harness.rows("unparked").await, ["first"]);
+    in_one_group(harness, &a).await;
     assert_eq!(letters(&*a.store, None, 10).await, []);
     a.release(&claim, true).await;
     let later = a.claim(0).await;
     assert_eq!(later.position.map(|at| at.base), Some(2), "its offset was finished when it was parked");
+}
+
+/// The same of two runs in one transaction; a run that failed took nothing.
+async fn in_one_group<H: Harness>(harness: &H, a: &Worker) {
+    let claim = a.claim(1).await;
+    let (letter, id) = (dead(1, 0, "twice"), dead(1, 0, "twice").parked_id());
+    a.commit(Group::of(&claim).event(park(letter.clone()))).await;
+    let run = |key| unpark(keyed(0, "twice", key), id.clone());
+    let failing = insert_and_fail::<H>("unparked", Failure::new("no"));
+    let group = Group::of(&claim)
+        .with(run("a"), vec![failing])
+        .with(run("b"), vec![insert::<H>("unparked", "of two")])
+        .with(run("c"), vec![insert::<H>("unparked", "the other")])
+        .event(unpark(park(letter), id.clone()));
+    let fates = a.fates(group).await;
+    assert!(
+        matches!(fates[..], [Fate::Failed(_), Fate::Committed, Fate::Duplicate, Fate::Duplicate]),
+        "{fates:?}"
+    );
+    assert_eq!(harness.rows("unparked").await, ["first", "of two"]);
 }
 
 /// Ledger rows older than the keep time go, younger ones stay, also with an id that says it is old.

@@ -86,6 +86,14 @@ async fn it_tells_what_is_durable<H: Harness>(harness: &H) {
     assert!(fates[..4].iter().all(Fate::is_committed), "all but the conflict is durable: {fates:?}");
     assert_eq!(fates[4], Fate::Conflict);
 
+    // Another parked the one and finished the other meanwhile: of this group nothing is durable.
+    let finished = Group::of(&claim).event(finish(2, "parked")).event(finish(20, "new"));
+    let fates = a.store.resolve(&finished.build(a.session)).await.expect("a live session resolves");
+    assert_eq!(fates, [Fate::Duplicate, Fate::Behind], "it was parked, not finished");
+    let parked = Group::of(&claim).event(park(dead(3, 21, "by-id"))).event(finish(22, "newer"));
+    let fates = a.store.resolve(&parked.build(a.session)).await.expect("a live session resolves");
+    assert_eq!(fates, [Fate::Duplicate, Fate::Behind], "it was finished, not parked");
+
     let b = worker(harness, "b").await;
     b.wants(3).await;
     b.claim_in_time(harness, 3, Duration::from_millis(200)).await;

@@ -110,6 +110,8 @@ fn a_claim_of(group: &crate::store::CommitGroup) -> crate::store::Claim {
     crate::store::Claim {
         claim: group.claims[0].claim.clone(),
         position: None,
+        read_from: None,
+        generation: 0,
         unclean: false,
         attempts: Vec::new(),
         released: Vec::new(),

@@ -1,17 +1,22 @@
 //! Claims: who may have a partition, and what a grant brings (rules S2, S5, A2).
 
+use std::collections::BTreeSet;
+
 use super::state::{ClaimRow, State};
+use crate::broker::Partition;
 use crate::env::Timestamp;
 use crate::error::Error;
-use crate::store::{Claim, ClaimAnswer, ClaimRef, ClaimRequest, SessionId};
+use crate::store::{Claim, ClaimAnswer, ClaimRef, ClaimRequest, Reposition, SessionId};
 
 impl State {
     pub(super) fn claim(&mut self, request: &ClaimRequest, now: Timestamp) -> Result<ClaimAnswer, Error> {
         self.check_session(request.session)?;
         let place = (request.scope.clone(), request.partition);
         let mut row = self.claims.get(&place).cloned().unwrap_or_default();
-        if let Some(owner) = row.owner.filter(|owner| *owner != request.session) {
-            if let Some(worker) = self.alive(owner, now) {
+        if let Some(owner) = row.owner {
+            if owner != request.session
+                && let Some(worker) = self.alive(owner, now)
+            {
                 // S5, first step: the owner hears of it; only past the limit it is taken.
                 let since = *row.wanted_since.get_or_insert(now);
                 if now.since(since) < request.handover_limit {
@@ -19,10 +24,12 @@ impl State {
                     return Ok(ClaimAnswer::Wanted { owner: worker });
                 }
             }
+            // T1: also of one's own, which had begun what it did not release.
             row.unclean = true;
         }
         row.owner = Some(request.session);
         row.wanted_since = None;
+        row.repositioned = false;
         // S2: from here on no commit of the owner before finds its epoch.
         row.epoch += 1;
         self.claims.insert(place, row.clone());
@@ -31,7 +38,7 @@ impl State {
 
     /// The name of a live owner. A dead one's row is deleted here, which defeats all its commits (S1).
     fn alive(&mut self, owner: SessionId, now: Timestamp) -> Option<String> {
-        if self.sessions.get(&owner).is_some_and(|session| session.expires < now) {
+        if self.sessions.get(&owner).is_some_and(|session| session.expires <= now) {
             self.sessions.remove(&owner);
         }
         self.sessions.get(&owner).map(|session| session.worker.clone())
@@ -42,17 +49,23 @@ impl State {
         let ClaimRequest { scope, partition, .. } = request;
         let base = row.position.as_ref().map_or(0, |position| position.base);
         let place = |offset| (scope.clone(), *partition, offset);
-        // A duplicate finishes its offset without a word on its attempts; they go here.
-        self.attempts.retain(|(of, at, offset), _| (of, at) != (scope, partition) || *offset >= base);
-        let attempts = self.attempts.range(place(0)..=place(u64::MAX)).map(|(_, row)| row.clone());
         let requested =
-            self.parking.requested().filter(|row| row.scope == *scope && row.partition == *partition);
+            || self.parking.requested().filter(|row| row.scope == *scope && row.partition == *partition);
+        // A duplicate finishes its offset without a word on its attempts; they go here. Those of a released
+        // dead letter stay: its offset was finished when it was parked.
+        let released: BTreeSet<u64> = requested().map(|row| row.offset).collect();
+        self.attempts.retain(|(of, at, offset), _| {
+            (of, at) != (scope, partition) || *offset >= base || released.contains(offset)
+        });
+        let attempts = self.attempts.range(place(0)..=place(u64::MAX)).map(|(_, row)| row.clone());
         Claim {
             claim: ClaimRef { scope: scope.clone(), partition: *partition, epoch: row.epoch },
+            read_from: row.read_from.filter(|_| row.position.is_none()),
+            generation: row.generation,
             position: row.position,
             unclean: row.unclean,
             attempts: attempts.collect(),
-            released: requested.cloned().collect(),
+            released: requested().cloned().collect(),
         }
     }
 
@@ -62,13 +75,32 @@ impl State {
             return;
         }
         for claim in claims {
-            if self.is_held(session, claim)
+            if self.is_owned(session, claim)
                 && let Some(row) = self.claims.get_mut(&(claim.scope.clone(), claim.partition))
             {
                 row.owner = None;
                 row.unclean = !clean;
                 row.wanted_since = None;
+                row.repositioned = false;
             }
         }
+    }
+
+    /// L2: a new generation. Its owner, if there is one, stays, so that nobody else begins while
+    /// something of it may run; the raised epoch excludes that from every commit.
+    pub(super) fn reposition(&mut self, order: &Reposition) -> Vec<Partition> {
+        let Reposition { scope, partition, to } = order;
+        let meant = |at: Partition| partition.is_none_or(|only| only == at);
+        let mut found = Vec::new();
+        for ((_, at), row) in self.claims.iter_mut().filter(|((of, at), _)| of == scope && meant(*at)) {
+            row.epoch += 1;
+            row.generation += 1;
+            row.position = None;
+            row.read_from = Some(*to);
+            row.repositioned = row.owner.is_some();
+            found.push(*at);
+        }
+        self.attempts.retain(|(of, at, _), _| of != scope || !meant(*at));
+        found
     }
 }

@@ -8,43 +8,57 @@ use bytes::Bytes;
 
 use super::Memory;
 use super::tx::MemoryTx;
+use crate::env::{Env, Instant};
 use crate::error::{Error, ErrorKind};
 use crate::handler::Failure;
-use crate::store::{Admission, CommitEvent, CommitGroup, Committed, Death, Effect, Fate, Reason, Verdict};
+use crate::store::{
+    Admission, ClaimRef, CommitEvent, CommitGroup, Committed, Death, Effect, Fate, Reason, Verdict,
+};
 use crate::watermark::Watermark;
 
-pub(super) async fn commit(mut tx: MemoryTx, group: &CommitGroup) -> Result<Committed, Error> {
-    tx.state().check_session(group.session)?;
-    let held: Vec<bool> =
-        group.claims.iter().map(|claim| tx.state().is_held(group.session, &claim.claim)).collect();
-    let starts: Vec<usize> = group
-        .units
-        .iter()
-        .scan(0, |at, unit| {
-            let start = *at;
-            *at += unit.events.len();
-            Some(start)
-        })
-        .collect();
-    let fates = vec![Fate::Behind; group.events().count()];
-    let mut run = Run { group, held, starts, fates, blocked: BTreeMap::new(), passed: Vec::new() };
+pub(super) async fn commit(memory: &Memory, group: &CommitGroup) -> Result<Committed, Error> {
+    let mut run = Run::new(group);
+    let mut wanted = Vec::new();
     // C4: what fails as a whole is halved until the culprit is alone; the first half goes first, because
     // a key's order is the order of the units.
     let whole = 0..group.units.len();
     let mut rest = vec![whole];
     while let Some(units) = rest.pop() {
-        let refused;
-        (tx, refused) = run.attempt(tx, units.clone()).await?;
-        match refused {
-            Some(failure) if units.len() <= 1 => run.fail(units.start, &failure),
-            Some(_) => {
+        let ended = run.attempt(memory, units.clone()).await;
+        if !matches!(ended, Ok(Ended::Committed(_))) {
+            run.forget(units.clone());
+        }
+        match ended {
+            Ok(Ended::Committed(reported)) => {
+                wanted = reported;
+                run.begun |= !units.is_empty();
+            }
+            Ok(Ended::Refused(failure)) if units.len() <= 1 => run.fail(units.start, &failure),
+            Ok(Ended::Refused(_)) => {
                 let middle = units.start + units.len() / 2;
                 rest.extend([middle..units.end, units.start..middle]);
             }
-            None => {}
+            // S3: who had all of the time is the culprit; else the rest gets a transaction of its own.
+            Ok(Ended::Late { unit, first: true, failure }) => {
+                run.late.insert(unit, failure);
+                rest.push(units);
+            }
+            Ok(Ended::Late { unit, .. }) => rest.extend([unit..units.end, units.start..unit]),
+            Err(error) if run.begun => return Err(half_done(error)),
+            Err(error) => return Err(error),
         }
     }
-    Ok(Committed { fates: run.fates, wanted: tx.state().wanted(group.session) })
+    Ok(Committed { fates: run.fates, wanted })
+}
+
+/// How one transaction ended.
+enum Ended {
+    /// It is durable; these claims are wanted by others.
+    Committed(Vec<ClaimRef>),
+    /// The commit itself was refused; nothing was written.
+    Refused(Failure),
+    /// The time was up while this unit's effects ran, the first ones of the transaction or later ones.
+    Late { unit: usize, first: bool, failure: Failure },
 }
 
 struct Run<'g> {
@@ -59,55 +73,103 @@ struct Run<'g> {
     /// What each claim's stored position covers, read when the first event asks: the ledger where there
     /// are no ids (rule L2).
     passed: Vec<OnceCell<Option<Watermark>>>,
+    /// Units whose effects do not end in time.
+    late: BTreeMap<usize, Failure>,
+    /// Part of the group is durable.
+    begun: bool,
 }
 
-impl Run<'_> {
-    /// One transaction over some of the units; says what its commit was refused for.
-    async fn attempt(
-        &mut self,
-        mut tx: MemoryTx,
-        units: Range<usize>,
-    ) -> Result<(MemoryTx, Option<Failure>), Error> {
-        let start = tx.savepoint();
+/// The time that the effects of one transaction have together.
+struct Clock<'a> {
+    env: Option<&'a Env>,
+    deadline: Instant,
+    /// Effects ran before.
+    used: bool,
+}
+
+impl<'g> Run<'g> {
+    fn new(group: &'g CommitGroup) -> Self {
+        let starts = group.units.iter().scan(0, |at, unit| {
+            let start = *at;
+            *at += unit.events.len();
+            Some(start)
+        });
+        Self {
+            group,
+            held: Vec::new(),
+            starts: starts.collect(),
+            fates: vec![Fate::Behind; group.events().count()],
+            blocked: BTreeMap::new(),
+            passed: Vec::new(),
+            late: BTreeMap::new(),
+            begun: false,
+        }
+    }
+
+    /// One transaction over some of the units.
+    async fn attempt(&mut self, memory: &Memory, units: Range<usize>) -> Result<Ended, Error> {
+        let mut tx = memory.begin().await;
+        let session = self.group.session;
+        let limit = tx.state().transaction_limit(session)?;
+        let env = memory.0.clock.get();
+        let deadline = env.map_or_else(Instant::default, |env| env.now() + limit);
+        let mut clock = Clock { env, deadline, used: false };
+        let held = self.group.claims.iter().map(|claim| tx.state().is_held(session, &claim.claim));
+        self.held = held.collect();
         self.passed = self.group.claims.iter().map(|_| OnceCell::new()).collect();
-        for unit in units.clone() {
-            tx = self.unit(tx, unit).await?;
+        for unit in units {
+            let first = !clock.used;
+            match self.unit(tx, unit, &mut clock).await? {
+                Ok(back) => tx = back,
+                Err(failure) => return Ok(Ended::Late { unit, first, failure }),
+            }
         }
         for (claim, position) in self.group.positions(&self.fates, |claim| self.held[claim]) {
             tx.position(&claim, position);
         }
-        let refused = tx.harden().err();
-        if refused.is_some() {
-            tx.roll_back(start);
-            self.forget(units);
-        }
-        Ok((tx, refused))
+        Ok(match tx.harden() {
+            Ok(()) => Ended::Committed(tx.state().wanted(session)),
+            Err(failure) => Ended::Refused(failure),
+        })
     }
 
-    async fn unit(&mut self, mut tx: MemoryTx, unit: usize) -> Result<MemoryTx, Error> {
+    /// Gives the transaction back, or says how its time ran out in this unit's effects.
+    async fn unit(
+        &mut self,
+        mut tx: MemoryTx,
+        unit: usize,
+        clock: &mut Clock<'_>,
+    ) -> Result<Result<MemoryTx, Failure>, Error> {
         let events = &self.group.units[unit].events;
         let fates: Vec<Fate> = events.iter().map(|event| self.judge(&tx, event)).collect();
         if !fates.iter().all(Fate::is_committed) {
             // C3, C6: a unit is one; what could have committed must be run again without the others.
             let alone = |fate: Fate| if fate.is_committed() { Fate::Behind } else { fate };
             self.settle(unit, fates.into_iter().map(alone));
-            return Ok(tx);
+            return Ok(Ok(tx));
+        }
+        if let Some(failure) = self.late.get(&unit).cloned() {
+            self.fail(unit, &failure);
+            return Ok(Ok(tx));
         }
         let savepoint = tx.savepoint();
         for event in events {
             self.write(&mut tx, event);
         }
         for effect in &self.group.units[unit].effects {
-            let ended;
-            (tx, ended) = run_effect(tx, effect).await?;
+            let (back, ended) = match clock.run(tx, effect).await {
+                Ok(ran) => ran?,
+                Err(late) => return Ok(Err(late.into())),
+            };
+            tx = back;
             if let Err(failure) = ended {
                 tx.roll_back(savepoint);
                 self.fail(unit, &failure);
-                return Ok(tx);
+                return Ok(Ok(tx));
             }
         }
         self.settle(unit, fates.into_iter());
-        Ok(tx)
+        Ok(Ok(tx))
     }
 
     /// Whether the event is newly finished (rules C1, C2, P2).
@@ -184,10 +246,29 @@ pub(super) fn is_conflict_letter(verdict: &Verdict) -> bool {
     matches!(verdict, Verdict::Park(parked) if parked.reason == Reason::Dead(Death::Conflict))
 }
 
-async fn run_effect(tx: MemoryTx, effect: &Effect) -> Result<(MemoryTx, Result<(), Failure>), Error> {
+/// A transaction given back with how an effect ended in it.
+type Ran = Result<(MemoryTx, Result<(), Failure>), Error>;
+
+impl Clock<'_> {
+    /// An effect that is dropped at the deadline takes the transaction with it, which undoes it.
+    async fn run(&mut self, tx: MemoryTx, effect: &Effect) -> Result<Ran, Error> {
+        self.used = true;
+        let Some(env) = self.env else { return Ok(run_effect(tx, effect).await) };
+        let left = self.deadline.since(env.now());
+        env.timeout("a write", left, run_effect(tx, effect)).await
+    }
+}
+
+async fn run_effect(tx: MemoryTx, effect: &Effect) -> Ran {
     let (tx, ended) = effect.run::<Memory>(tx).await;
     // An effect that kept its transaction holds the database; whether an earlier half committed is for
     // `resolve` to say.
     let kept = || Error::new(ErrorKind::Unknown, "an effect kept its transaction beyond its end");
     Ok((tx.ok_or_else(kept)?, ended))
+}
+
+/// Some of the group is durable, so that it must not be committed again as it is.
+fn half_done(error: Error) -> Error {
+    Error::new(ErrorKind::Unknown, "a commit was taken apart, and only its first part is written")
+        .with_source(error)
 }

@@ -22,12 +22,13 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
+use crate::broker::Partition;
 use crate::config::NoKeys;
 use crate::env::{Env, Timestamp};
 use crate::error::Error;
 use crate::store::{
     Admission, AdmitBatch, ClaimAnswer, ClaimRef, ClaimRequest, CommitGroup, Committed, DeadQuery, Fate,
-    NewSession, Parked, ParkedId, ReleaseAnswer, Renewed, SessionId, Store, StoreAdapter,
+    NewSession, Parked, ParkedId, ReleaseAnswer, Renewed, Reposition, SessionId, Store, StoreAdapter,
 };
 pub use tx::MemoryTx;
 
@@ -92,6 +93,10 @@ impl Memory {
         self.0.state.clone().lock_owned().await
     }
 
+    async fn begin(&self) -> MemoryTx {
+        MemoryTx::begin(self.lock().await, self.now())
+    }
+
     fn now(&self) -> Timestamp {
         self.0.clock.get().map_or_else(Timestamp::default, Env::wall)
     }
@@ -121,6 +126,11 @@ impl Store for Memory {
 
     fn shared(&self) -> bool {
         false
+    }
+
+    fn effect_limit(&self) -> Option<Duration> {
+        // As long as the session allows.
+        None
     }
 
     async fn register(&self, session: NewSession) -> Result<(), Error> {
@@ -153,8 +163,7 @@ impl Store for Memory {
     }
 
     async fn commit(&self, group: &CommitGroup) -> Result<Committed, Error> {
-        let tx = MemoryTx::begin(self.lock().await, self.now());
-        commit::commit(tx, group).await
+        commit::commit(self, group).await
     }
 
     async fn resolve(&self, group: &CommitGroup) -> Result<Vec<Fate>, Error> {
@@ -167,6 +176,10 @@ impl Store for Memory {
 
     async fn request_release(&self, id: ParkedId) -> Result<ReleaseAnswer, Error> {
         Ok(self.lock().await.parking.request_release(&id))
+    }
+
+    async fn reposition(&self, order: Reposition) -> Result<Vec<Partition>, Error> {
+        Ok(self.lock().await.reposition(&order))
     }
 
     async fn sweep(&self, subscription: &str, keep: Duration) -> Result<u64, Error> {

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use super::state::Place;
 use crate::error::{Class, Error, ErrorKind};
 use crate::event::PayloadHash;
 use crate::store::{DeadQuery, Parked, ParkedId, ReleaseAnswer, Scope};
@@ -14,10 +13,10 @@ const PAGE_MAX: usize = 1000;
 /// Parked rows by place, in the order of parking, and by id.
 #[derive(Default)]
 pub(super) struct Parking {
-    rows: BTreeMap<Place, Row>,
-    order: BTreeMap<u64, Place>,
-    /// A conflict shares its id with another row, so that the place belongs to the key.
-    ids: BTreeMap<(Scope, Text, u32, u64), PayloadHash>,
+    rows: BTreeMap<ParkedId, Row>,
+    order: BTreeMap<u64, ParkedId>,
+    /// A conflict shares its id with another row, so that the serial number belongs to the key.
+    ids: BTreeMap<(Scope, Text, u64), PayloadHash>,
     serial: u64,
 }
 
@@ -29,13 +28,9 @@ pub(super) struct Row {
     release_requested: bool,
 }
 
-pub(super) fn place(id: &ParkedId) -> Place {
-    (id.scope.clone(), id.partition, id.offset)
-}
-
 impl Parking {
     pub(super) fn at(&self, id: &ParkedId) -> Option<&Parked> {
-        self.rows.get(&place(id)).map(|row| &row.parked)
+        self.rows.get(id).map(|row| &row.parked)
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -48,8 +43,8 @@ impl Parking {
         scope: &Scope,
         id: &Text,
     ) -> impl Iterator<Item = PayloadHash> + use<'a> {
-        let first = (scope.clone(), id.clone(), 0, 0);
-        let last = (scope.clone(), id.clone(), u32::MAX, u64::MAX);
+        let first = (scope.clone(), id.clone(), 0);
+        let last = (scope.clone(), id.clone(), u64::MAX);
         self.ids.range(first..=last).map(|(_, payload)| *payload)
     }
 
@@ -61,18 +56,17 @@ impl Parking {
 
     /// Puts a row back as it was.
     pub(super) fn restore(&mut self, row: Row) {
-        let at = place(&row.parked.parked_id());
-        let (scope, partition, offset) = at.clone();
-        self.ids.insert((scope, row.parked.id.clone(), partition, offset), row.parked.payload);
+        let at = row.parked.parked_id();
+        self.ids.insert((at.scope.clone(), row.parked.id.clone(), row.serial), row.parked.payload);
         self.order.insert(row.serial, at.clone());
         self.rows.insert(at, row);
     }
 
     /// Takes a row out: the arbiter between two runs of it (rule P2).
     pub(super) fn take(&mut self, id: &ParkedId) -> Option<Row> {
-        let row = self.rows.remove(&place(id))?;
+        let row = self.rows.remove(id)?;
         self.order.remove(&row.serial);
-        self.ids.remove(&(id.scope.clone(), row.parked.id.clone(), id.partition, id.offset));
+        self.ids.remove(&(id.scope.clone(), row.parked.id.clone(), row.serial));
         Some(row)
     }
 
@@ -83,7 +77,7 @@ impl Parking {
     }
 
     pub(super) fn request_release(&mut self, id: &ParkedId) -> ReleaseAnswer {
-        match self.rows.get_mut(&place(id)) {
+        match self.rows.get_mut(id) {
             Some(row) => {
                 row.release_requested = true;
                 ReleaseAnswer::Requested
@@ -94,7 +88,7 @@ impl Parking {
 
     pub(super) fn list(&self, query: &DeadQuery) -> Result<Vec<Parked>, Error> {
         let after = match &query.after {
-            Some(id) => self.rows.get(&place(id)).ok_or_else(page_is_gone)?.serial,
+            Some(id) => self.rows.get(id).ok_or_else(page_is_gone)?.serial,
             None => 0,
         };
         let rows = self.order.range(after + 1..).filter_map(|(_, at)| self.rows.get(at));

@@ -1,6 +1,8 @@
 //! Sessions: registered once, renewed by a plain update, ended by deletion (rules S1 and S4).
 
-use super::state::{SessionRow, State};
+use std::time::Duration;
+
+use super::state::{ClaimRow, SessionRow, State};
 use crate::env::Timestamp;
 use crate::error::{Error, ErrorKind};
 use crate::store::{ClaimRef, NewSession, Parked, Renewed, SessionId};
@@ -22,12 +24,21 @@ impl State {
         // took over lives on: the row is the fence, not the worker's clock.
         let row = self.sessions.get_mut(&session).ok_or_else(|| lost(session))?;
         row.expires = now + row.lifetime;
-        Ok(Renewed { wanted: self.wanted(session), released: self.released(session) })
+        Ok(Renewed {
+            wanted: self.wanted(session),
+            repositioned: self.claims_of(session, |row| row.repositioned),
+            released: self.released(session),
+        })
     }
 
     /// The fence of admit, commit and resolve (rule C1).
     pub(super) fn check_session(&self, session: SessionId) -> Result<(), Error> {
         if self.sessions.contains_key(&session) { Ok(()) } else { Err(lost(session)) }
+    }
+
+    /// S3: how long a transaction of this session may be open; the same fence.
+    pub(super) fn transaction_limit(&self, session: SessionId) -> Result<Duration, Error> {
+        self.sessions.get(&session).map(|row| row.lifetime / 3).ok_or_else(|| lost(session))
     }
 
     pub(super) fn close_session(&mut self, session: SessionId) {
@@ -36,16 +47,21 @@ impl State {
         }
         for row in self.claims.values_mut().filter(|row| row.owner == Some(session)) {
             row.owner = None;
-            row.unclean = false;
+            // Rule T1: what was not given back before was not ended in order.
+            row.unclean = true;
             row.wanted_since = None;
+            row.repositioned = false;
         }
     }
 
     /// Claims of this session that another wants (rule S5).
     pub(super) fn wanted(&self, session: SessionId) -> Vec<ClaimRef> {
-        let owned = self.claims.iter().filter(|(_, row)| row.owner == Some(session));
-        let wanted = owned.filter(|(_, row)| row.wanted_since.is_some());
-        let named = wanted.map(|((scope, partition), row)| ClaimRef {
+        self.claims_of(session, |row| row.wanted_since.is_some())
+    }
+
+    fn claims_of(&self, session: SessionId, which: impl Fn(&ClaimRow) -> bool) -> Vec<ClaimRef> {
+        let owned = self.claims.iter().filter(|(_, row)| row.owner == Some(session) && which(row));
+        let named = owned.map(|((scope, partition), row)| ClaimRef {
             scope: scope.clone(),
             partition: *partition,
             epoch: row.epoch,

@@ -8,7 +8,7 @@ use super::parking::Parking;
 use super::tables::Tables;
 use crate::broker::Partition;
 use crate::env::Timestamp;
-use crate::store::{AttemptRow, ClaimRef, Position, Scope, SessionId};
+use crate::store::{AttemptRow, ClaimRef, Position, ReadFrom, Scope, SessionId};
 use crate::watermark::{WINDOW_MAX, Watermark};
 
 /// All rows of one database.
@@ -44,12 +44,26 @@ pub(super) struct ClaimRow {
     pub(super) unclean: bool,
     /// Since when another asks for it (rule S5).
     pub(super) wanted_since: Option<Timestamp>,
+    /// How often it was repositioned.
+    pub(super) generation: u64,
+    /// Where to read from while there is no position (rule L2).
+    pub(super) read_from: Option<ReadFrom>,
+    /// Since its owner claimed it, an operator did so.
+    pub(super) repositioned: bool,
 }
 
 impl State {
     /// Whether this claim is still its session's (rules C1, S2).
     pub(super) fn is_held(&self, session: SessionId, claim: &ClaimRef) -> bool {
         self.row(claim).is_some_and(|row| row.owner == Some(session) && row.epoch == claim.epoch)
+    }
+
+    /// Whether this session may give the claim back: also by the name it had before an operator raised its
+    /// epoch (rule L2).
+    pub(super) fn is_owned(&self, session: SessionId, claim: &ClaimRef) -> bool {
+        let renamed =
+            |row: &ClaimRow| row.owner == Some(session) && row.repositioned && row.epoch > claim.epoch;
+        self.is_held(session, claim) || self.row(claim).is_some_and(renamed)
     }
 
     /// The row of the claim's partition, whoever has it now.

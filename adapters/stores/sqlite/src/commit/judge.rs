@@ -15,15 +15,17 @@ pub(crate) struct Judge<'g> {
     blocked: Set<(usize, &'g [u8])>,
     /// Ids that this transaction finishes or parks.
     taken: Map<(Option<i64>, &'g str), PayloadHash>,
+    /// Parked rows that this transaction takes out (rule P2).
+    unparked: Set<i64>,
 }
 
 impl<'g> Judge<'g> {
     /// A judge for the units from `first` on; what became of those before is in the course.
     pub(crate) fn new(env: &Env, course: &'g Course<'g>, facts: &'g Facts, first: usize) -> Self {
-        let mut judge = Self { course, facts, blocked: env.set(), taken: env.map() };
+        let mut judge = Self { course, facts, blocked: env.set(), taken: env.map(), unparked: env.set() };
         let before = course.group.units.get(first).map_or(0, |_| course.events_of(first).start);
-        for (event, fate) in course.group.events().zip(&course.fates).take(before) {
-            judge.note(event, fate);
+        for (number, (event, fate)) in course.group.events().zip(&course.fates).take(before).enumerate() {
+            judge.note(number, event, fate);
         }
         judge
     }
@@ -39,15 +41,19 @@ impl<'g> Judge<'g> {
                 *fate = Fate::Behind;
             }
         }
-        for (event, fate) in events.iter().zip(&fates) {
-            self.note(event, fate);
+        for (number, (event, fate)) in self.course.events_of(unit).zip(events.iter().zip(&fates)) {
+            self.note(number, event, fate);
         }
         fates
     }
 
     /// A unit that was ruled to be written was not.
     pub(crate) fn failed(&mut self, unit: usize) {
-        for event in &self.course.group.units[unit].events {
+        let events = &self.course.group.units[unit].events;
+        for (number, event) in self.course.events_of(unit).zip(events) {
+            if let Some(row) = self.row(number, event) {
+                self.unparked.remove(&row);
+            }
             self.blocked.insert((event.claim, &event.key[..]));
             if takes(event).is_some() {
                 self.taken.remove(&self.name(event));
@@ -65,6 +71,9 @@ impl<'g> Judge<'g> {
             Admission::Finished | Admission::Parked => return Fate::Duplicate,
             Admission::Conflict => return Fate::Conflict,
             Admission::Fresh => {}
+        }
+        if self.facts.unparked.get(&number).is_some_and(|row| self.unparked.contains(row)) {
+            return Fate::Duplicate;
         }
         if let Some(fate) = self.twice(event) {
             return fate;
@@ -84,9 +93,10 @@ impl<'g> Judge<'g> {
     }
 
     /// C3: what did not commit holds its key's later events back. A duplicate is finished, and holds none.
-    fn note(&mut self, event: &'g CommitEvent, fate: &Fate) {
+    fn note(&mut self, number: usize, event: &'g CommitEvent, fate: &Fate) {
         match fate {
             Fate::Committed => {
+                self.unparked.extend(self.row(number, event));
                 if let Some(payload) = takes(event) {
                     self.taken.entry(self.name(event)).or_insert(payload);
                 }
@@ -96,6 +106,12 @@ impl<'g> Judge<'g> {
                 self.blocked.insert((event.claim, &event.key[..]));
             }
         }
+    }
+
+    /// The parked row that the event takes out.
+    fn row(&self, number: usize, event: &CommitEvent) -> Option<i64> {
+        let takes = matches!(event.verdict, Verdict::Finish | Verdict::Park(_));
+        self.facts.unparked.get(&number).copied().filter(|_| takes)
     }
 
     fn name(&self, event: &'g CommitEvent) -> (Option<i64>, &'g str) {

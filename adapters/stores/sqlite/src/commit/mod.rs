@@ -30,8 +30,9 @@ pub(crate) async fn commit(store: &SqliteStore, group: &CommitGroup) -> Result<C
     let mut wanted = Vec::new();
     let whole = 0..group.units.len();
     let mut todo = vec![whole];
+    let mut failed = BTreeMap::new();
     while let Some(units) = todo.pop() {
-        match transact(store, &course, units.clone()).await {
+        match transact(store, &course, units.clone(), &mut failed).await {
             Ok(Answer::Committed { fates, wanted: reported }) => {
                 course.adopt(&units, fates);
                 wanted = reported;
@@ -46,6 +47,11 @@ pub(crate) async fn commit(store: &SqliteStore, group: &CommitGroup) -> Result<C
                     todo.push(units.start..middle);
                 }
             },
+            // S3: what did not fit the time of one transaction gets another.
+            Ok(Answer::Late(unit)) => {
+                todo.push(unit..units.end);
+                todo.push(units.start..unit);
+            }
             Err(error) if course.begun => return Err(half_done(error)),
             Err(error) => return Err(error),
         }
@@ -101,15 +107,22 @@ enum Answer {
     },
     /// The commit itself failed by a constraint; nothing was written.
     Refused(Failure),
+    /// The time was up at this unit, not the first with effects; nothing was written.
+    Late(usize),
 }
 
 /// Commits some of the group's units, with as many tries as there are units that must be left out.
-async fn transact(store: &SqliteStore, course: &Course<'_>, units: Range<usize>) -> Result<Answer, Error> {
-    let mut failed = BTreeMap::new();
+/// Those are noted in `failed`.
+async fn transact(
+    store: &SqliteStore,
+    course: &Course<'_>,
+    units: Range<usize>,
+    failed: &mut BTreeMap<usize, Failure>,
+) -> Result<Answer, Error> {
     let mut mode = Mode::Together;
     loop {
         let mut writer = store.database.write().await?;
-        let ran = pass::run(store, &mut writer, course, units.clone(), mode, &failed).await;
+        let ran = pass::run(store, &mut writer, course, units.clone(), mode, failed).await;
         match ran {
             Ok(Ran::Through { fates, wanted }) => match writer.commit().await {
                 Ok(()) => return Ok(Answer::Committed { fates, wanted }),
@@ -120,6 +133,10 @@ async fn transact(store: &SqliteStore, course: &Course<'_>, units: Range<usize>)
             Ok(Ran::Broken(unit, failure)) => {
                 writer.rollback().await;
                 failed.insert(unit, failure);
+            }
+            Ok(Ran::Late(unit)) => {
+                writer.rollback().await;
+                return Ok(Answer::Late(unit));
             }
             Err(error) => {
                 writer.rollback().await;

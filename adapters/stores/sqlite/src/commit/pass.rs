@@ -7,7 +7,7 @@ use keylane::store::{ClaimRef, CommitEvent, Fate};
 use keylane::{Error, Failure};
 
 use super::Course;
-use super::effects::{self, Trouble};
+use super::effects::{Clock, Trouble};
 use super::facts::Facts;
 use super::judge::Judge;
 use super::rows;
@@ -30,8 +30,10 @@ pub(super) enum Ran {
     Through { fates: Vec<Fate>, wanted: Vec<ClaimRef> },
     /// An effect failed: to be replayed with savepoints.
     Failed,
-    /// This unit's effects ended the transaction: to be replayed without it.
+    /// This unit's effects ended the transaction, or were given all of its time: to be replayed without it.
     Broken(usize, Failure),
+    /// The time was up before this unit's effects ended: it begins a transaction of its own.
+    Late(usize),
 }
 
 pub(super) async fn run(
@@ -53,6 +55,7 @@ pub(super) async fn run(
         judge: Judge::new(&store.env, course, &facts, units.start),
         fates: course.fates.clone(),
         attempts: fence.attempts,
+        clock: Clock::start(store, &fence),
         store,
         course,
         facts: &facts,
@@ -78,6 +81,7 @@ struct Pass<'a> {
     judge: Judge<'a>,
     fates: Vec<Fate>,
     attempts: bool,
+    clock: Clock,
 }
 
 impl Pass<'_> {
@@ -98,10 +102,10 @@ impl Pass<'_> {
         }
         self.write(writer, &numbers).await?;
         for unit in with_effects {
-            match effects::run(self.store, writer, &self.course.group.units[unit]).await {
+            match self.clock.run(self.store, writer, &self.course.group.units[unit]).await {
                 Ok(()) => {}
                 Err(Trouble::Failed(_)) => return Ok(Some(Ran::Failed)),
-                Err(Trouble::Broken(failure)) => return Ok(Some(Ran::Broken(unit, failure))),
+                Err(trouble) => return Ok(Some(ended(unit, trouble))),
             }
         }
         Ok(None)
@@ -120,7 +124,7 @@ impl Pass<'_> {
             let numbers: Vec<usize> = self.course.events_of(unit).collect();
             statement(writer, "SAVEPOINT keylane_unit").await?;
             self.write(writer, &numbers).await?;
-            match effects::run(self.store, writer, &self.course.group.units[unit]).await {
+            match self.clock.run(self.store, writer, &self.course.group.units[unit]).await {
                 Ok(()) => {}
                 Err(Trouble::Failed(failure)) => {
                     // C3: its ledger row, attempts and parked rows go with it.
@@ -128,7 +132,7 @@ impl Pass<'_> {
                     self.judge.failed(unit);
                     self.fail(unit, &failure);
                 }
-                Err(Trouble::Broken(failure)) => return Ok(Some(Ran::Broken(unit, failure))),
+                Err(trouble) => return Ok(Some(ended(unit, trouble))),
             }
             statement(writer, "RELEASE keylane_unit").await?;
         }
@@ -168,6 +172,17 @@ impl Pass<'_> {
             .filter(|(number, _)| wanted.next_if_eq(number).is_some())
             .collect();
         rows::write(writer, self.course.group, self.facts, &events, self.attempts).await
+    }
+}
+
+/// The transaction is gone with this unit's effects.
+fn ended(unit: usize, trouble: Trouble) -> Ran {
+    match trouble {
+        // S3: only who had all of the time is the culprit.
+        Trouble::Late { first: false, .. } => Ran::Late(unit),
+        Trouble::Late { failure, .. } | Trouble::Broken(failure) | Trouble::Failed(failure) => {
+            Ran::Broken(unit, failure)
+        }
     }
 }
 

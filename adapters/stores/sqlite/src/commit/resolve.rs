@@ -25,12 +25,13 @@ async fn read(
     let facts = Facts::read(store, connection, group, 0..group.events().count(), true).await?;
     let mut fates = Vec::new();
     for (number, event) in group.events().enumerate() {
-        fates.push(fate(connection, group, &facts, number, event).await?);
+        fates.push(fate(store, connection, group, &facts, number, event).await?);
     }
     Ok(fates)
 }
 
 async fn fate(
+    store: &SqliteStore,
     connection: &mut SqliteConnection,
     group: &CommitGroup,
     facts: &Facts,
@@ -45,9 +46,12 @@ async fn fate(
             Some(place) => parking::load(connection, *place).await?.as_ref() == Some(&**parked),
             None => false,
         },
-        Verdict::Finish | Verdict::Park(_) => {
-            matches!(facts.standing(number, event), Admission::Finished | Admission::Parked)
-        }
+        // Parked is no finish of this event's, and a finish no parking: another did that.
+        Verdict::Finish => facts.standing(number, event) == Admission::Finished,
+        Verdict::Park(parked) => match parking::find(store, connection, &parked.parked_id()).await? {
+            Some(place) => parking::load(connection, place).await?.as_ref() == Some(&**parked),
+            None => false,
+        },
     };
     if durable {
         return Ok(Fate::Committed);

@@ -2,16 +2,12 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use keylane::conformance::store::Harness;
 use keylane::store::{Store, Tx};
 use keylane::{Env, Failure};
 use keylane_sqlite::{Database, Sqlite, SqliteStore};
-
-/// Longer than any check lets a write wait.
-const EFFECT_LIMIT: Duration = Duration::from_secs(60);
 
 pub(crate) struct OneFile {
     folder: tempfile::TempDir,
@@ -60,7 +56,7 @@ impl Harness for OneFile {
 
     async fn open(&self) -> Arc<dyn Store> {
         let database = self.database().await;
-        Arc::new(SqliteStore::on(database, &self.env, EFFECT_LIMIT).await.unwrap())
+        Arc::new(SqliteStore::on(database, &self.env, None).await.unwrap())
     }
 
     async fn insert(tx: &mut Tx<Sqlite>, name: &str, text: &str) -> Result<(), Failure> {

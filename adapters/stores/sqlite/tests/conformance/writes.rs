@@ -4,16 +4,17 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use keylane::Failure;
 use keylane::conformance::store::Harness;
 use keylane::event::PayloadHash;
 use keylane::handler::FailureClass;
+use keylane::memory::MemoryBroker;
 use keylane::store::{
     Claim, ClaimAnswer, ClaimCommit, ClaimRequest, CommitEvent, CommitGroup, Effect, EffectFn, Fate,
     NewSession, Scope, SessionId, Store, Tx, Unit, Verdict,
 };
 use keylane::text::Text;
 use keylane::watermark::Watermark;
+use keylane::{ErrorKind, Failure, RawEvent, Routes, Runtime};
 use keylane_sqlite::{Sqlite, SqliteStore};
 use sqlx::Connection;
 
@@ -29,7 +30,7 @@ struct Worker {
 impl Worker {
     async fn new(effect_limit: Duration) -> Self {
         let file = OneFile::new(false).await;
-        let store = SqliteStore::on(file.database().await, &file.env, effect_limit).await.unwrap();
+        let store = SqliteStore::on(file.database().await, &file.env, Some(effect_limit)).await.unwrap();
         let session = SessionId(file.env.uuid());
         let lifetime = Duration::from_secs(600);
         store.register(NewSession { id: session, worker: "a".to_owned(), lifetime }).await.unwrap();
@@ -135,6 +136,24 @@ async fn c3_a_write_that_panics_fails_alone() {
     assert!(failure.to_string().contains("out of stock"), "{failure}");
 }
 
+#[tokio::test]
+async fn s3_a_limit_over_a_third_of_the_session_is_refused_at_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("app.db");
+    let toml = format!(
+        "[runtime]\nsession = \"9s\"\n[store.sqlite]\npath = {path:?}\neffect_limit = \"3001ms\"\n\
+         [broker.main.memory]\n[subscription.s]\nsource = \"orders\"\n\
+         [subscription.s.retry]\non_exhausted = \"skip\"\n"
+    );
+    let broker = MemoryBroker::new();
+    broker.create("orders", 1);
+    let routes = Routes::new().all(async |_: RawEvent| -> Result<(), Failure> { Ok(()) });
+    let runtime = Runtime::from_text(toml).store(Sqlite).broker(broker).subscription("s", routes);
+    let error = runtime.start().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config);
+    assert!(error.to_string().contains("effect_limit is 3.001s, over a third of runtime.session"), "{error}");
+}
+
 /// Short: each of the two tests below waits for it once.
 const SHORT: Duration = Duration::from_secs(1);
 
@@ -155,6 +174,19 @@ async fn c4_a_statement_that_never_ends_fails_alone() {
     let endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n";
     let failure = Worker::new(SHORT).await.fails_alone(insert_and_run(endless)).await;
     assert!(failure.to_string().contains("longer than"), "{failure}");
+}
+
+/// All sessions wait for the one writer: the limit follows the shortest of those that live.
+#[tokio::test]
+async fn s3_a_write_ends_within_a_third_of_another_workers_shorter_session() {
+    let worker = Worker::new(LONG).await;
+    let other = SessionId(worker.file.env.uuid());
+    let lifetime = SHORT * 3;
+    worker.store.register(NewSession { id: other, worker: "b".to_owned(), lifetime }).await.unwrap();
+    let waits: EffectFn<Sqlite> = Arc::new(|_tx| Box::pin(std::future::pending()));
+    let failure = worker.fails_alone(effect(waits)).await;
+    assert!(failure.to_string().contains("longer than"), "{failure}");
+    worker.store.renew(other).await.unwrap();
 }
 
 #[tokio::test]
