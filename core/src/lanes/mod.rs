@@ -25,6 +25,8 @@ mod timers;
 #[cfg(test)]
 mod model_tests;
 #[cfg(test)]
+mod seed_tests;
+#[cfg(test)]
 mod tests;
 
 use std::collections::VecDeque;
