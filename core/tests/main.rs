@@ -3,6 +3,7 @@
 mod ahead;
 mod conformance;
 mod crashes;
+mod keys;
 mod log_changed;
 mod order;
 mod paused;

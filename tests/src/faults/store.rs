@@ -151,6 +151,8 @@ impl Store for FaultyStore {
     }
 
     async fn commit(&self, group: &CommitGroup) -> Result<Committed, Error> {
+        let sorted = group.claims.is_sorted_by(|a, b| a.claim < b.claim);
+        assert!(sorted, "rule C7: the claims of a group are sorted, each once");
         // A commit whose answer is lost is unknown, not failed.
         let seen = async {
             let committed = self.inner.commit(group).await?;

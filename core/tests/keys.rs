@@ -1,0 +1,54 @@
+//! What a lane is: rules L3 and S8.
+#![expect(clippy::unwrap_used, reason = "a story that can't be told has failed")]
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use keylane::event::Record;
+use keylane::memory::{Memory, MemoryBroker};
+use keylane::testing::Service;
+use keylane::{Failure, RawEvent, Routes, Runtime, State};
+
+#[derive(Clone, Default)]
+struct Seen(Arc<Mutex<Vec<String>>>);
+
+async fn first_is_away(event: RawEvent, State(seen): State<Seen>) -> Result<(), Failure> {
+    let payload = String::from_utf8_lossy(&event).into_owned();
+    seen.0.lock().unwrap().push(payload.clone());
+    if payload == "away" { Err(Failure::new("away").unavailable()) } else { Ok(()) }
+}
+
+/// Whether the second event is handled while the first backs off; both have this key, or none.
+async fn goes_on_behind_one_that_is_away(key: Option<&'static str>) -> bool {
+    let seen = Seen::default();
+    let routes = Routes::new().all(first_is_away).with_state(seen.clone());
+    // One shard and one place after the other: nothing but their lanes keeps them apart.
+    let service = Service::configured(routes, "concurrency = 1\nledger.mode = \"position\"").await;
+    for payload in ["away", "next"] {
+        let record = Record::new(payload).with_header("ce_specversion", "1.0").with_header("ce_type", "kind");
+        let record = record.with_header("ce_source", "test").with_header("ce_id", payload);
+        service.publish_record(key.map_or(record.clone(), |key| record.with_key(key))).await;
+    }
+    service.pass(Duration::from_secs(60)).await;
+    assert!(service.dead_letters().await.is_empty());
+    let seen = seen.0.lock().unwrap();
+    seen.iter().any(|payload| payload == "next")
+}
+
+#[tokio::test]
+async fn l3_an_event_without_a_key_is_a_lane_of_its_own() {
+    assert!(goes_on_behind_one_that_is_away(None).await, "one without a key waited for another");
+    assert!(!goes_on_behind_one_that_is_away(Some("key")).await, "one passed another of its key");
+}
+
+#[tokio::test]
+async fn s8_a_key_from_elsewhere_than_the_broker_is_refused() {
+    let broker = MemoryBroker::new();
+    broker.create("orders", 1);
+    let toml = "[store.memory]\n[broker.main.memory]\n[subscription.orders]\nsource = \"orders\"\n\
+                retry.on_exhausted = \"skip\"\nevent.key = \"payload:/customer\"\n";
+    let runtime = Runtime::from_text(toml).store(Memory::new()).broker(broker);
+    let routes = Routes::new().all(first_is_away).with_state(Seen::default());
+    let error = runtime.subscription("orders", routes).start().await.unwrap_err().to_string();
+    assert!(error.contains("event.key") && error.contains("leases"), "{error}");
+}
