@@ -7,3 +7,4 @@ mod promises;
 mod sim;
 mod stage;
 mod tidy;
+mod told;
