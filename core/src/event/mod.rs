@@ -9,6 +9,7 @@ mod codec;
 mod decoder;
 mod envelope;
 mod flaw;
+#[doc(hidden)]
 pub mod fuzz;
 mod id;
 mod limits;
