@@ -9,5 +9,6 @@ mod order;
 mod paused;
 mod service;
 mod signals;
+mod trace;
 mod ui;
 mod waiting;

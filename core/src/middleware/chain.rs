@@ -165,6 +165,9 @@ impl Chain {
         history.failures = failure.chain().to_vec();
         history.first_at.get_or_insert(now);
         let verdict = self.retry.decide(failure.class(), history.attempts + 1, history.refusals + 1, chance);
+        if matches!(verdict, Verdict::Again { .. }) {
+            self.trace.retried();
+        }
         match verdict {
             Verdict::Again { after, counts: false } => {
                 history.refusals += 1;

@@ -6,13 +6,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use metrics::{Counter, Histogram};
+use metrics::{Counter, Histogram, Unit};
 use tracing::Instrument;
 
 use crate::env::BoxFuture;
 use crate::handler::{Failure, Outcome};
 use crate::runtime::Item;
 use crate::store::Death;
+
+const CONSUMED: &str = "messaging.client.consumed.messages";
+const DURATION: &str = "messaging.process.duration";
+const EVENTS: &str = "keylane.process.events";
+const OPERATION: &str = "messaging.operation.name";
 
 pub(crate) struct Trace {
     subscription: Arc<str>,
@@ -31,19 +36,21 @@ impl Trace {
             ("messaging.destination.name", source.to_string().into()),
             ("messaging.consumer.group.name", subscription.to_string().into()),
         ];
-        let outcome = |outcome: &'static str| {
+        let and = |name: &'static str, value: &'static str| {
             let mut labels = labels.to_vec();
-            labels.push(("keylane.outcome", outcome.into()));
-            metrics::counter!("keylane.process.events", &labels)
+            labels.push((name, value.into()));
+            labels
         };
+        let outcome = |outcome| metrics::counter!(EVENTS, &and("keylane.outcome", outcome));
+        describe();
         Self {
             subscription: subscription.clone(),
-            consumed: metrics::counter!("messaging.client.consumed.messages", &labels),
+            consumed: metrics::counter!(CONSUMED, &and(OPERATION, "poll")),
             handled: outcome("handled"),
             duplicates: outcome("duplicate"),
             retried: outcome("retried"),
             dead: outcome("dead"),
-            duration: metrics::histogram!("messaging.process.duration", &labels),
+            duration: metrics::histogram!(DURATION, &and(OPERATION, "process")),
         }
     }
 
@@ -95,8 +102,11 @@ impl Trace {
         span
     }
 
-    pub(crate) fn failed(&self, item: &Item, failure: &Failure) {
+    pub(crate) fn retried(&self) {
         self.retried.increment(1);
+    }
+
+    pub(crate) fn failed(&self, item: &Item, failure: &Failure) {
         let meta = &item.envelope.meta;
         tracing::debug!(
             subscription = %self.subscription, id = %meta.id, kind = %meta.kind,
@@ -113,4 +123,11 @@ impl Trace {
             death = death.name(), why = why.join(": "), "dead letter"
         );
     }
+}
+
+/// Units and meanings, for recorders that hand them on.
+fn describe() {
+    metrics::describe_counter!(CONSUMED, Unit::Count, "messages that the broker handed over");
+    metrics::describe_histogram!(DURATION, Unit::Seconds, "how long calls of handlers took");
+    metrics::describe_counter!(EVENTS, Unit::Count, "events by what became of them");
 }
