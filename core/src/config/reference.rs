@@ -41,7 +41,8 @@ const INTRODUCTION: &str = r#"# Configuration
 
 One TOML file, or a string, or the table `[keylane]` of the service's own file. Keys are strict: an unknown key, a
 missing one and a value out of its range are refused at start, all of them at once, each with its line and what to write
-instead. The least that works is a store, a broker and a source; everything else has a default.
+instead. The least that works is a store, a broker and a source; everything else has a default. Here stands what every
+service has; the keys of the log and of SQLite stand [apart](config/embedded.md).
 
 - A **duration** is text such as `"250ms"`, `"30s"` or `"1h30m"`: whole numbers with the units `d`, `h`, `m`, `s`, `ms`,
   `us` and `ns`, largest first. There are no months and years.

@@ -106,7 +106,19 @@ fn unknown(name: &str, table: &Schema) -> String {
         Some((inner, _)) => format!("unknown {noun}; it belongs one table down: `{inner}.{name}`"),
         None => {
             let valid = schema::keys(table).map(|(key, _)| key.as_str());
-            format!("unknown {noun}; {}", nearest::remedy(name, valid))
+            let remedy = nearest::remedy(name, valid);
+            match noun.strip_suffix(" kind") {
+                // The likeliest cause: the code does not name the adapter that the file does.
+                Some(edge) if !remedy.starts_with("did you mean") => adapter_is_missing(edge, table),
+                _ => format!("unknown {noun}; {remedy}"),
+            }
         }
     }
+}
+
+/// What to say about a kind that no adapter in the code has.
+fn adapter_is_missing(edge: &str, table: &Schema) -> String {
+    let call = format!("the code has no {edge} of this kind; add its adapter by `.{edge}(..)`");
+    let kinds: Vec<_> = schema::keys(table).map(|(key, _)| key.as_str()).collect();
+    if kinds.is_empty() { call } else { format!("{call}, or write {}", nearest::any_of(kinds)) }
 }

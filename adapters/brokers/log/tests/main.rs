@@ -10,5 +10,6 @@ mod fixture;
 mod freezer;
 mod group;
 mod publish;
+mod reference;
 mod replay;
 mod retention;

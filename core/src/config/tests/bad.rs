@@ -125,6 +125,20 @@ fn a_brokers_own_mistake_is_not_repeated_by_its_subscriptions() {
 }
 
 #[test]
+fn a_kind_that_the_code_does_not_have_names_the_call() {
+    insta::assert_snapshot!(report("[store.postgres]\n[broker.a.kafka]"), @"
+    2 problems in orders.toml
+      orders.toml:1:8: store.postgres: the code has no store of this kind; add its adapter by `.store(..)`, or write `files` or `memory`
+      orders.toml:2:11: broker.a.kafka: the code has no broker of this kind; add its adapter by `.broker(..)`, or write `log` or `server`
+    ");
+    let text = Source::text("orders.toml", "[store.memory]\n[broker.a.kafka]");
+    let lookup = Lookup { env: &|_| None, file: &|_| Err(std::io::ErrorKind::NotFound.into()) };
+    let bare = Catalog::new().store::<NoKeys>("memory");
+    let error = Config::parse_with(text, &bare, &lookup).unwrap_err().to_string();
+    insta::assert_snapshot!(error, @"orders.toml:2:11: broker.a.kafka: the code has no broker of this kind; add its adapter by `.broker(..)`");
+}
+
+#[test]
 fn what_an_adapter_requires_of_a_subscription_is_missed_without_its_table() {
     insta::assert_snapshot!(report("[store.memory]\n[broker.b.server]\n[subscription.x]\nsource = 's'"), @"orders.toml:3:1: subscription.x.server.fetch_max: is missing; it has no default");
 }
