@@ -27,7 +27,7 @@ impl Collected {
     }
 
     fn named(&self, name: &str) -> Vec<SpanData> {
-        let spans = self.exporter.get_finished_spans().unwrap();
+        let spans = self.exporter.get_finished_spans().expect("nobody panicked holding them");
         spans.into_iter().filter(|span| span.name == name).collect()
     }
 }
@@ -109,7 +109,10 @@ async fn a_hostile_or_absent_parent_gives_a_root_span_and_no_error() {
     assert_eq!(traces.len(), events, "a root span begins a trace of its own");
 }
 
-/// Metrics of one kind and name, as labels and value.
+/// Labels, unit, and the value as text.
+type Metric<'a> = (Vec<(&'a str, &'a str)>, Option<metrics::Unit>, String);
+
+/// All that was recorded.
 struct Seen(Vec<(CompositeKey, Option<metrics::Unit>, DebugValue)>);
 
 impl Seen {
@@ -118,7 +121,7 @@ impl Seen {
         Self(all.into_iter().map(|(key, unit, _, value)| (key, unit, value)).collect())
     }
 
-    fn named(&self, kind: MetricKind, name: &str) -> Vec<(Vec<(&str, &str)>, Option<metrics::Unit>, String)> {
+    fn named(&self, kind: MetricKind, name: &str) -> Vec<Metric<'_>> {
         let same = |key: &CompositeKey| key.kind() == kind && key.key().name() == name;
         let found = self.0.iter().filter(|(key, ..)| same(key));
         found
