@@ -163,6 +163,21 @@ async fn what_cannot_be_decoded_is_dead_with_its_raw_bytes_and_others_go_on() {
 }
 
 #[tokio::test]
+async fn an_event_without_a_kind_says_where_kinds_come_from() {
+    async fn any(_: RawEvent) -> Result<(), Failure> {
+        Ok(())
+    }
+    let service = Service::start(Routes::new().on("letter", any)).await;
+    service.publish_record(Record::new("x").with_key("a")).await;
+    service.publish("a", "lettre", "x").await;
+    service.settled().await;
+    let dead = service.dead_letters().await;
+    let said: Vec<_> = dead.iter().map(|dead| dead.failures.join(": ")).collect();
+    assert!(said.iter().any(|why| why.contains("has no kind") && why.contains("`event.kind`")), "{said:?}");
+    assert!(said.iter().any(|why| why.contains("\"lettre\"")), "{said:?}");
+}
+
+#[tokio::test]
 async fn p2_a_released_dead_letter_is_handled_once_and_gone() {
     async fn second_time(
         _: RawEvent,

@@ -104,8 +104,7 @@ impl Chain {
             (Some(route), _) => Entry::Run(route),
             (None, UnknownKind::Skip) => Entry::Skip,
             (None, UnknownKind::Dead) => {
-                let why = format!("no handler takes the kind {:?}", item.envelope.meta.kind.as_str());
-                Entry::Bury(Death::UnknownKind, why)
+                Entry::Bury(Death::UnknownKind, nobody_takes(item.envelope.meta.kind.as_str()))
             }
         }
     }
@@ -188,4 +187,13 @@ impl Chain {
             }
         }
     }
+}
+
+/// Why an event of this kind is dead, and what would have helped.
+fn nobody_takes(kind: &str) -> String {
+    if kind.is_empty() {
+        return "it has no kind, and there is no handler for all; publish `ce_type` with it, or say by `event.kind` where it stands"
+            .to_owned();
+    }
+    format!("no handler takes the kind {kind:?}")
 }
