@@ -19,7 +19,7 @@ pub(crate) async fn admit(sub: &Arc<Subscription>, store: &dyn Store, items: Vec
         return;
     }
     let Some(twins) = &sub.twins else { return sub.enter_lanes(items) };
-    let items = twins.first_only(items);
+    let items = twins.first_only(&sub.budget, items);
     let Some(answers) = ask(sub, store, &items).await else {
         // The session is gone, and every tenure with it.
         return over(sub, items, |_| false);

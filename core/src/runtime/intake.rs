@@ -129,6 +129,8 @@ fn take_in_run(
                 let mark = progress.marks_left > 0;
                 progress.marks_left = progress.marks_left.saturating_sub(1);
                 let mut item = item_of(sub, tenure, delivery.record, delivery.place, tenure.generation);
+                // A released letter of another generation may have left tries under the same offset.
+                let tried = tried.filter(|row| row.id == item.id());
                 recall(&mut item, tried, mark);
                 items.push(item);
             }

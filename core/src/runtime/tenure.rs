@@ -164,7 +164,8 @@ impl Tenure {
 
     /// One reason less.
     pub(crate) fn let_go_on(&self, consumer: &dyn Consumer) {
-        if self.held_back.fetch_sub(1, Ordering::AcqRel) == 1 {
+        // One that is ending has no say: the next may hold its partition back by now.
+        if self.held_back.fetch_sub(1, Ordering::AcqRel) == 1 && self.may_start() {
             consumer.resume(Some(&[self.claim.partition]));
         }
     }

@@ -7,6 +7,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::Item;
+use super::budget::Budget;
 use super::subscription::Subscription;
 use crate::env::{Env, Map};
 use crate::text::Text;
@@ -30,7 +31,7 @@ impl Twins {
     }
 
     /// The items that may run; one whose id is in flight waits behind it and is given back by `ended`.
-    pub(crate) fn first_only(&self, items: Vec<Item>) -> Vec<Item> {
+    pub(crate) fn first_only(&self, budget: &Budget, items: Vec<Item>) -> Vec<Item> {
         let mut flying = self.lock();
         let mut first = Vec::with_capacity(items.len());
         for item in items {
@@ -40,7 +41,11 @@ impl Twins {
                     other.times += 1;
                     first.push(item);
                 }
-                Some(other) => other.waiting.push(item),
+                Some(other) => {
+                    // While its twin backs off it must not use up what the others run on.
+                    budget.set_aside(1, item.bytes as usize);
+                    other.waiting.push(item);
+                }
                 None => {
                     let waiting = Vec::new();
                     flying.insert(item.id(), Flying { partition, offset, times: 1, waiting });
@@ -62,9 +67,24 @@ impl Twins {
         }
         let waiting = flying.remove(&item.id()).map(|ended| ended.waiting).unwrap_or_default();
         drop(flying);
+        for item in &waiting {
+            sub.budget.take_up(1, item.bytes as usize);
+        }
         if !waiting.is_empty() {
             sub.control.send(super::subscription::Control::Again(waiting));
         }
+    }
+
+    /// Those that wait and belong to the next owner of their partition, in flight again.
+    pub(crate) fn left_behind(&self, budget: &Budget) -> Vec<Item> {
+        let mut gone = Vec::new();
+        for flying in self.lock().values_mut() {
+            gone.extend(flying.waiting.extract_if(.., |item| !item.tenure.may_start()));
+        }
+        for item in &gone {
+            budget.take_up(1, item.bytes as usize);
+        }
+        gone
     }
 
     fn lock(&self) -> MutexGuard<'_, Map<Text, Flying>> {

@@ -38,9 +38,9 @@ impl Shard {
         if !key.back.is_empty() {
             // One before it has to run again, and then it.
             key.back.push(item);
+            key.back.sort_by_key(Item::offset);
             self.lanes.finish(lane);
-            self.rewind(hash);
-            return;
+            return self.rewind(hash);
         }
         key.done.push((item, effects));
         if key.done.len() < AHEAD_MAX {
@@ -67,9 +67,33 @@ impl Shard {
         !self.ahead.is_empty() && self.ahead.get(&item.hash).is_some_and(|key| !key.back.is_empty())
     }
 
-    /// Puts what has to run again back into its lane; it is tried again when the lane's item is out.
+    /// An event whose turn came while an earlier one of its key has to run again first.
+    pub(super) fn wait_for_failed(&mut self, lane: LaneId, item: Item) {
+        let hash = item.hash;
+        let Some(key) = self.ahead.get_mut(&hash) else { return self.lanes.put_back(lane, item) };
+        if key.flying {
+            self.lanes.hold(lane);
+            key.behind = Some((lane, item));
+        } else {
+            self.lanes.put_back(lane, item);
+            self.rewind(hash);
+        }
+    }
+
+    /// Events of one key whose lane went on without them run again before anything else of it.
+    pub(super) fn run_first(&mut self, items: Vec<Item>) {
+        let Some(first) = items.first() else { return };
+        let hash = first.hash;
+        let key = self.ahead.entry(hash).or_default();
+        key.back.extend(items);
+        key.back.sort_by_key(Item::offset);
+        self.rewind(hash);
+    }
+
+    /// Puts what has to run again back into its lane; later, while an item of the lane is out or a unit of the
+    /// key is with the committer.
     pub(super) fn rewind(&mut self, hash: u64) {
-        let Some(key) = self.ahead.get_mut(&hash) else { return };
+        let Some(key) = self.ahead.get_mut(&hash).filter(|key| !key.flying) else { return };
         if let Some((lane, item)) = key.behind.take() {
             self.lanes.put_back(lane, item);
         }
@@ -113,11 +137,12 @@ impl Shard {
         }
         let Some(key) = self.ahead.get_mut(&hash) else { return };
         key.flying = false;
-        if back.is_empty() {
+        key.back.extend(back);
+        if key.back.is_empty() {
             return self.commit_ahead(hash);
         }
-        back.extend(key.done.drain(..).map(|(item, _)| item));
-        key.back = back;
+        key.back.extend(key.done.drain(..).map(|(item, _)| item));
+        key.back.sort_by_key(Item::offset);
         if let Some(lane) = key.held.take() {
             self.lanes.finish(lane);
         }

@@ -3,8 +3,8 @@
 use super::{Run, Shard, Then};
 use crate::lanes::LaneId;
 use crate::middleware::chain::Exit;
-use crate::runtime::Item;
 use crate::runtime::subscription::Control;
+use crate::runtime::{Item, Mark};
 use crate::store::{Death, Fate};
 
 impl Shard {
@@ -23,7 +23,16 @@ impl Shard {
         let mut exits = Vec::new();
         let mut free: Vec<LaneId> = Vec::new();
         for ((mut item, lane), fate) in items.into_iter().zip(lanes).zip(fates) {
-            match self.exit_of(&mut item, fate, then, several) {
+            if then == Then::Start && !fate.is_committed() {
+                // Nothing was written: it must not count as marked (rule T1).
+                let history = item.history();
+                history.mark = Mark::Wanted;
+                history.marked = None;
+            }
+            // What its lane did not wait for stands, whatever became of those before it: it is sent again.
+            let stands = lane.is_none() && !several && matches!(fate, Fate::Behind);
+            let exit = if stands { again(then) } else { self.exit_of(&mut item, fate, then, several) };
+            match exit {
                 Some(exit) => {
                     back.items.push(item);
                     back.lanes.push(lane);
@@ -53,7 +62,8 @@ impl Shard {
             }
             Fate::Duplicate => {
                 self.sub.chain.trace.duplicates(1);
-                None
+                // Only a result says that the offset is finished.
+                (then == Then::Start).then_some(Exit::Finish)
             }
             // Rule L4: never dropped, though its id is finished.
             Fate::Conflict => {
@@ -89,6 +99,15 @@ impl Shard {
                 self.lanes.finish(lane);
             }
         }
+    }
+}
+
+/// The exit that sends a result again.
+fn again(then: Then) -> Option<Exit> {
+    match then {
+        Then::Bury(death) => Some(Exit::Bury(death)),
+        Then::Finish => Some(Exit::Finish),
+        Then::Land | Then::Ahead | Then::Start => Some(Exit::PutBack),
     }
 }
 

@@ -28,6 +28,10 @@ impl Shard {
 
     /// All items are done: they commit together.
     fn finish_run(&mut self, mut run: Run, effects: Vec<Effect>) {
+        if run.items.len() > 1 && run.items.iter().any(|item| self.is_ahead_of_failed(item)) {
+            let back = run.items.iter().map(|_| Exit::PutBack).collect();
+            return self.carry_out(run, back);
+        }
         if effects.is_empty() {
             // Nothing that has to commit together: each goes its own way.
             for (item, lane) in run.items.into_iter().zip(run.lanes) {
@@ -35,7 +39,8 @@ impl Shard {
             }
             return;
         }
-        if self.sub.settings.ahead
+        let ahead = self.sub.settings.ahead || run.items.iter().any(|item| self.is_ahead_of_failed(item));
+        if ahead
             && let [Some(lane)] = run.lanes[..]
             && let Some(item) = run.items.pop()
         {
@@ -80,7 +85,7 @@ impl Shard {
         }
         let parked = item.dead_letter(death, &self.sub.worker, self.sub.env.wall());
         self.sub.chain.trace.buried(&item, death, &parked.failures);
-        self.commit_one(None, item, Verdict::Park(Box::new(parked)), Vec::new(), Then::Bury);
+        self.commit_one(None, item, Verdict::Park(Box::new(parked)), Vec::new(), Then::Bury(death));
     }
 
     /// Carries out the exits of a run in which not all is done, each lane's items in order.
@@ -108,15 +113,19 @@ impl Shard {
             match exit {
                 Exit::Finish => self.finished(None, item, Vec::new()),
                 Exit::Bury(death) => self.bury(None, item, death, None),
-                exit => back.push(self.goes_back(item, &exit)),
+                exit => {
+                    let item = self.goes_back(item, &exit);
+                    if item.tenure.may_start() {
+                        back.push(item);
+                    } else {
+                        self.leave_behind(item);
+                    }
+                }
             }
         }
         let Some(lane) = lane else {
-            // Its lane went on without it, which is so only where nothing it did is waited for.
-            for item in back {
-                self.push(item);
-            }
-            return;
+            // Its lane went on without it: it comes before whatever the lane has now.
+            return self.run_first(back);
         };
         let now = self.sub.env.now();
         let first = if back.is_empty() { None } else { Some(back.remove(0)) };

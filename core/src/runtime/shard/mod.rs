@@ -10,6 +10,7 @@ mod aside;
 mod batch;
 mod fate;
 mod land;
+mod mark;
 mod turn;
 
 pub(crate) use fate::CONFLICT;
@@ -30,7 +31,7 @@ use super::tenure::Tenure;
 use crate::env::{BoxFuture, Instant, Map};
 use crate::lanes::{LaneId, Lanes};
 use crate::middleware::boundary::Ended;
-use crate::store::Fate;
+use crate::store::{Death, Fate};
 
 /// What a shard is told.
 pub(crate) enum ToShard {
@@ -57,6 +58,8 @@ pub(crate) struct Shard {
     unmarked: VecDeque<(LaneId, Item)>,
     /// Such a place, for the first of them.
     place: Option<OwnedSemaphorePermit>,
+    /// The same, asked for.
+    asking: Option<mark::Asking>,
     /// Batches that are being put together in this turn.
     forming: Vec<batch::Forming>,
     /// Lanes over the per-key bound, whose partitions are paused.
@@ -87,8 +90,8 @@ enum Then {
     Land,
     /// Finished.
     Finish,
-    /// Dead.
-    Bury,
+    /// Dead, of this.
+    Bury(Death),
     /// Finished, its lane gone on (rule C5).
     Ahead,
     /// Marked as started; may run now (rule T1).
@@ -120,6 +123,7 @@ impl Shard {
             starving: false,
             unmarked: VecDeque::new(),
             place: None,
+            asking: None,
             forming: Vec::new(),
             hot: Vec::new(),
             aside: 0,
@@ -185,17 +189,27 @@ impl Shard {
             self.let_go(&item);
             self.lanes.finish(lane);
         }
+        let twins = self.sub.twins.as_ref().map(|twins| twins.left_behind(&self.sub.budget));
+        for item in twins.into_iter().flatten() {
+            self.dropped(&item);
+        }
     }
 
     /// Waits for a letter, the end of a flight, a lane's time, a permit, or a place for a mark.
     async fn wait(&mut self) {
         let starving = self.starving;
-        let places = self.unmarked.front().map_or(0, |(_, item)| self.places(item));
+        let mut asking = self.ask_for_place();
         let next_wake = self.lanes.next_wake();
         let sub = self.sub.clone();
         let timer = async {
             match next_wake {
                 Some(at) => sub.env.sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        let place = async {
+            match &mut asking {
+                Some((_, there)) => there.await.ok(),
                 None => std::future::pending().await,
             }
         };
@@ -206,8 +220,11 @@ impl Shard {
             Some((run, ended)) = self.flights.next(), if !self.flights.is_empty() => self.land(run, ended),
             () = timer => {}
             permit = sub.permits.clone().acquire_owned(), if starving => self.permit = permit.ok(),
-            place = sub.marks.clone().acquire_many_owned(places), if places > 0 => self.place = place.ok(),
+            place = place => self.place = place,
             () = promise, if self.lanes.ready() > 0 && !starving => {}
+        }
+        if self.place.is_none() {
+            self.asking = asking;
         }
     }
 

@@ -9,8 +9,6 @@ use crate::lanes::LaneId;
 use crate::middleware::boundary::{self, Ended, Started};
 use crate::middleware::chain::{Chain, Entry};
 use crate::runtime::Item;
-use crate::runtime::item::Mark;
-use crate::store::Verdict;
 
 impl Shard {
     /// Takes turns; true when there was more to do than one round takes.
@@ -33,9 +31,7 @@ impl Shard {
             };
             self.take_up(&mut item);
             if self.is_ahead_of_failed(&item) {
-                let hash = item.hash;
-                self.lanes.put_back(lane, item);
-                self.rewind(hash);
+                self.wait_for_failed(lane, item);
                 continue;
             }
             if let Some(until) = item.not_before(now) {
@@ -131,37 +127,5 @@ impl Shard {
             Some((_, offsets)) => offsets.push(offset),
             None => ended.plain.push((item.tenure.clone(), vec![offset])),
         }
-    }
-
-    /// Rule T1: the mark is durable before the handler runs. The lane waits for it.
-    fn mark(&mut self, lane: LaneId, item: Item) {
-        self.lanes.hold(lane);
-        self.unmarked.push_back((lane, item));
-    }
-
-    /// Marks those that wait for it, in their order, as far as there are places.
-    pub(super) fn mark_waiting(&mut self) {
-        while let Some((_, item)) = self.unmarked.front() {
-            let places = self.places(item);
-            let kept = self.place.take().filter(|kept| kept.num_permits() == places as usize);
-            let place = kept.or_else(|| self.sub.marks.clone().try_acquire_many_owned(places).ok());
-            let Some(place) = place else { break };
-            let Some((lane, mut item)) = self.unmarked.pop_front() else { break };
-            let history = item.history();
-            history.mark = Mark::Made;
-            history.marked = Some(place);
-            history.row = true;
-            let row = item.attempt_row(self.sub.env.wall(), Some(self.sub.committer.session()));
-            self.commit_one(Some(lane), item, Verdict::Started(row), Vec::new(), Then::Start);
-        }
-        self.place = None;
-    }
-
-    /// How many places a mark takes. An event whose next death would be its last is the only one that is marked:
-    /// who merely ran beside the one that kills must not die of it.
-    pub(super) fn places(&self, item: &Item) -> u32 {
-        let crashes = item.history.as_ref().map_or(0, |history| history.crashes);
-        let alone = crashes > 0 && crashes + 1 >= self.sub.chain.retry.crashes_max;
-        if alone { u32::try_from(self.sub.settings.concurrency).unwrap_or(u32::MAX) } else { 1 }
     }
 }
