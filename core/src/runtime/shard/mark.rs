@@ -35,6 +35,11 @@ impl Shard {
             let row = item.attempt_row(self.sub.env.wall(), Some(self.sub.committer.session()));
             self.commit_one(Some(lane), item, Verdict::Started(row), Vec::new(), Then::Start);
         }
+        if self.unmarked.is_empty() {
+            // What was asked for someone who is gone would be missing to the other shards.
+            self.place = None;
+            self.asking = None;
+        }
     }
 
     /// What the shard asks for while it waits.
