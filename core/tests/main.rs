@@ -4,6 +4,7 @@ mod ahead;
 mod conformance;
 mod crashes;
 mod keys;
+mod late_answer;
 mod log_changed;
 mod order;
 mod paused;

@@ -170,10 +170,15 @@ impl Puller {
     }
 
     /// Rule S5: another worker wants this claim. It is given up in order; we ask for it again only after
-    /// the handover limit, in case the broker keeps on assigning it to us.
+    /// the handover limit, in case the broker keeps on assigning it to us. One that nothing here knows of was
+    /// granted to a question that was given up meanwhile.
     fn wanted(&mut self, claim: &ClaimRef) {
-        let Some(tenure) = self.sub.tenure_of(claim) else { return };
-        self.sub.tenures().remove(&claim.partition);
+        let Some(tenure) = self.sub.forget_tenure(claim) else {
+            if !self.sub.is_busy(claim.partition) && !self.sub.tenures().contains_key(&claim.partition) {
+                partitions::give_back(&self.partitions, claim.clone());
+            }
+            return;
+        };
         tracing::info!(subscription = %self.sub.settings.name, partition = claim.partition, "another worker wants the claim");
         self.sub.consumer.pause(Some(&[claim.partition]));
         partitions::give_up(&self.partitions, vec![tenure], None);
@@ -182,8 +187,7 @@ impl Puller {
 
     /// A commit found the claim gone (rule C1).
     fn gone(&mut self, claim: &ClaimRef) {
-        let Some(tenure) = self.sub.tenure_of(claim) else { return };
-        self.sub.tenures().remove(&claim.partition);
+        let Some(tenure) = self.sub.forget_tenure(claim) else { return };
         tenure.lose();
         self.sub.stir_shards();
         self.sub.consumer.pause(Some(&[claim.partition]));
