@@ -12,6 +12,7 @@ use super::subscription::{Control, Subscription};
 use super::{admit, intake};
 use crate::broker::{Change, Partition, Pulled};
 use crate::delivery::Delivery;
+use crate::error::Error;
 use crate::store::{ClaimRef, Store};
 
 pub(crate) struct Puller {
@@ -114,6 +115,18 @@ impl Puller {
                     }
                 }
             }
+            Change::Broken { partition, epoch, error } => self.broken(partition, epoch, &error),
+        }
+    }
+
+    /// Nothing more of the partition can be read, until an operator says where to go on (rule L2). What came
+    /// before is handled, and the claim is kept: by it the session hears of the operator's word.
+    fn broken(&self, partition: Partition, epoch: u64, error: &Error) {
+        // Under the lock: who begins with the partition anew takes the halt back afterwards.
+        let tenures = self.sub.tenures();
+        if tenures.get(&partition).is_some_and(|tenure| tenure.claim.epoch == epoch) {
+            let error = Error::new(error.kind(), format!("{error}; {}", partitions::REMEDY));
+            self.sub.halt(partition, &error);
         }
     }
 
