@@ -264,6 +264,7 @@ impl Partitions {
         let progress = Progress {
             watermark,
             witnesses: Witnesses::new(witness),
+            // By generation, so that the present one has the last word on an offset.
             tried: claim.attempts.iter().map(|row| (row.offset, row.clone())).collect::<BTreeMap<_, _>>(),
             // What the owner before may have begun: no more than it could have in memory (rule T1).
             marks_left: if claim.unclean {

@@ -118,7 +118,8 @@ async fn records_that_expired_are_not_passed_over() {
     let bounds = consumer.bounds(0).await.unwrap();
     assert_eq!((bounds.low, bounds.high, consumer.origin(0).await.unwrap()), (2, 3, 2));
     consumer.start(vec![Start { partition: 0, offset: 0, epoch: 1 }]).await.unwrap();
-    let Pulled::Change(Change::Broken { partition: 0, epoch: 1, .. }) = consumer.pull(9).await.unwrap() else {
+    let Pulled::Change(Change::Broken { partition: 0, epoch: 1, .. }) = consumer.pull(9).await.unwrap()
+    else {
         panic!("a break")
     };
     consumer.start(vec![Start { partition: 0, offset: 2, epoch: 2 }]).await.unwrap();

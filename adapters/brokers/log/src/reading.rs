@@ -104,7 +104,8 @@ impl Readings {
     pub(crate) fn start(&mut self, start: Start) -> bool {
         let Start { epoch, offset, .. } = start;
         let part = self.parts.get_mut(start.partition as usize);
-        let Some(part) = part.filter(|part| part.assigned && part.epoch.is_none_or(|known| known <= epoch)) else {
+        let Some(part) = part.filter(|part| part.assigned && part.epoch.is_none_or(|known| known <= epoch))
+        else {
             return false;
         };
         let chunks = VecDeque::new();
@@ -166,7 +167,8 @@ impl Readings {
     pub(crate) fn wanted(&self) -> Vec<Want> {
         let of = |at: usize| {
             let reading = self.active(at)?;
-            let wanted = reading.chunks.is_empty() && reading.end > reading.fetched && reading.broken.is_none();
+            let wanted =
+                reading.chunks.is_empty() && reading.end > reading.fetched && reading.broken.is_none();
             let partition = Partition::try_from(at).ok()?;
             wanted.then_some(Want { partition, epoch: reading.epoch, from: reading.fetched })
         };

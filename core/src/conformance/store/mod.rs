@@ -28,7 +28,7 @@ pub use claims::{
 };
 pub use commit::{
     attempts_are_kept, commit_checks_session, commit_is_atomic, commit_leaves_out_lost_claims, commit_once,
-    position_holds_what_survived,
+    notes_ask_no_ledger, position_holds_what_survived,
 };
 pub use commit_failures::{failed_commit_finds_the_culprit, failed_effect_fails_alone};
 pub use commit_time::{effects_share_the_limit, endless_effect_fails_alone};
@@ -123,6 +123,7 @@ macro_rules! store_conformance {
             effects_share_the_limit
             position_holds_what_survived
             resolve_waits_out_the_lost_commit
+            notes_ask_no_ledger
             attempts_are_kept
             dead_letters_are_listed
             release_reaches_the_owner

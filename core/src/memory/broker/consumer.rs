@@ -114,7 +114,11 @@ impl Seat {
                     "the records of {:?}/{partition} from {} on expired before they were read; the first still there is {low}",
                     self.source, reading.next
                 );
-                Change::Broken { partition, epoch: reading.epoch, error: Error::new(ErrorKind::LogChanged, what) }
+                Change::Broken {
+                    partition,
+                    epoch: reading.epoch,
+                    error: Error::new(ErrorKind::LogChanged, what),
+                }
             }
             News::Revoking(partitions) => {
                 let (seat, gone) = (self.clone(), partitions.clone());
