@@ -88,6 +88,7 @@ use crate::error::Error;
 /// Operators (P2, P3):
 /// - `dead_letters_are_listed`: with all facts, in pages.
 /// - `release_reaches_the_owner`: a requested release is reported to the claim's owner until it is done.
+/// - `releases_are_all_told`: also what was asked for behind many others that can't run for now.
 /// - `unpark_is_arbitrated_by_the_row`: of two commits that take the same parked row, one is `Duplicate`.
 ///
 /// Retention:

@@ -33,7 +33,7 @@ pub use commit::{
 pub use commit_failures::{failed_commit_finds_the_culprit, failed_effect_fails_alone};
 pub use commit_time::{effects_share_the_limit, endless_effect_fails_alone};
 pub use operators::{
-    dead_letters_are_listed, release_reaches_the_owner, sweep_forgets_only_the_old,
+    dead_letters_are_listed, release_reaches_the_owner, releases_are_all_told, sweep_forgets_only_the_old,
     unpark_is_arbitrated_by_the_row,
 };
 pub use reposition::{
@@ -127,6 +127,7 @@ macro_rules! store_conformance {
             attempts_are_kept
             dead_letters_are_listed
             release_reaches_the_owner
+            releases_are_all_told
             unpark_is_arbitrated_by_the_row
             sweep_forgets_only_the_old
         }
