@@ -191,6 +191,62 @@ async fn l2_a_recreated_topic_halts_until_an_operator_takes_it_as_a_new_one() {
     stage.stop(handle).await;
 }
 
+/// Retention overtakes a reader while it runs: what it has is handled, what is gone is not passed over.
+#[tokio::test]
+async fn l2_a_reader_that_is_overtaken_halts_its_partition_and_no_other() {
+    let stage = Stage::new("position");
+    let handle = stage.start().await;
+    stage.gate.send_replace(false);
+    stage.publish(&["slow-1"]).await;
+    stage.pass().await;
+    // All at once: nobody pulls in between.
+    stage.publish(&["2", "3", "4"]).await;
+    stage.broker.expire("orders", 0, 3);
+    stage.pass().await;
+    assert_eq!(halted(&handle), [0]);
+    assert!(handle.is_running() && handle.halted()[0].why.contains("from 1 on"), "{:?}", handle.halted());
+    stage.gate.send_replace(true);
+    stage.pass().await;
+    assert_eq!(stage.rows("a").await, ["slow-1-a"], "what was read before is handled");
+    assert_eq!(stage.rows("b").await, ["slow-1-b", "2-b", "3-b", "4-b"], "the other partition goes on");
+    assert_eq!(stage.broker.committed("orders", "billing", 0), Some(1));
+    stage.publish(&["5"]).await;
+    stage.pass().await;
+    assert_eq!(halted(&handle), [0]);
+
+    let found = handle.admin().reposition(scope(), Some(0), ReadFrom::Earliest).await.unwrap();
+    assert_eq!(found, [0]);
+    stage.pass().await;
+    assert_eq!(halted(&handle), [0; 0]);
+    assert_eq!(stage.rows("a").await, ["slow-1-a", "4-a", "5-a"]);
+    stage.stop(handle).await;
+}
+
+/// The topic is deleted and made anew under a reader that runs.
+#[tokio::test]
+async fn l2_a_topic_recreated_under_its_reader_halts_until_an_operator_takes_it_as_a_new_one() {
+    let stage = Stage::new("id");
+    let handle = stage.start().await;
+    stage.publish(&["1", "2"]).await;
+    stage.pass().await;
+    assert_eq!(stage.rows("a").await, ["1-a", "2-a"]);
+    stage.broker.delete("orders");
+    stage.broker.create("orders", 2);
+    stage.publish(&["2", "3", "4"]).await;
+    stage.pass().await;
+    assert!(handle.is_running());
+    assert_eq!(halted(&handle), [0, 1]);
+    assert_eq!(stage.rows("a").await, ["1-a", "2-a"]);
+    let found = handle.admin().reposition(scope(), None, ReadFrom::Earliest).await.unwrap();
+    assert_eq!(found, [0, 1]);
+    stage.pass().await;
+    assert_eq!(halted(&handle), [0; 0]);
+    for key in KEYS {
+        assert_eq!(stage.rows(key).await, ["1", "2", "3", "4"].map(|text| format!("{text}-{key}")));
+    }
+    stage.stop(handle).await;
+}
+
 /// Found not at the claim but at the first record that was read.
 #[tokio::test]
 async fn l2_another_record_at_the_witness_halts_until_an_operator_accepts_it() {

@@ -5,6 +5,7 @@ mod behind;
 mod conformance;
 mod crashes;
 mod keys;
+mod late_answer;
 mod log_changed;
 mod order;
 mod paused;

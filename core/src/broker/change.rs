@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::Base;
+use crate::error::Error;
 
 /// A partition's number within its source.
 pub type Partition = u32;
@@ -22,6 +23,16 @@ pub enum Change {
     },
     /// These are someone else's already: commit nothing of them.
     Lost(Vec<Partition>),
+    /// What comes next in this partition can't be read: the log has it no more, or it is damaged. All before it was
+    /// delivered; nothing more is, until the partition is started anew. The others go on.
+    Broken {
+        /// Which.
+        partition: Partition,
+        /// Under which epoch it was read: of an older one than the present start this says nothing.
+        epoch: u64,
+        /// Why, and from which offset on.
+        error: Error,
+    },
 }
 
 /// The answer to a revocation: the bases to commit before letting go. Dropping it answers with none.

@@ -22,6 +22,10 @@ use crate::text::Text;
 /// - `nothing_before_start`: with partitions, nothing is delivered of one before `start`, and every
 ///   delivery bears the epoch that `start` gave.
 /// - `start_reads_from_position`: reading begins exactly at the given offset, whatever the broker has committed.
+/// - `stale_start_is_harmless`: a `start` under a lower epoch than the one being read changes nothing.
+/// - `broken_partition_stops_alone`: what can't be read of one partition, because the log has it no more or it is
+///   damaged, is [`Change::Broken`] of that one, once, after all before it; the others go on, and a new start
+///   reads it again.
 /// - `bounds_describe_the_log`: the first offset still there, the next one to be written, the number of
 ///   partitions, and an identity that tells one log from another, where the broker can say.
 /// - `origin_follows_the_reset`: the first record still there, the end, or the first record at or after a time.

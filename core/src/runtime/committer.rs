@@ -139,8 +139,8 @@ impl Committer {
     async fn write(&self, mut round: Round) {
         let group = round.group();
         if !(group.claims.is_empty() && group.units.is_empty()) {
-            let fates = self.until_known(&group, &round.tenures).await;
-            self.tell(&group, &round, fates);
+            let known = self.until_known(&group, &round.tenures).await;
+            self.tell(&group, &round, known);
         }
         for answer in round.flushed.drain(..) {
             answer.send(()).ok();
@@ -148,13 +148,13 @@ impl Committer {
     }
 
     /// Commits, and again, until each event's fate is known. An outage costs no attempt.
-    async fn until_known(&self, group: &CommitGroup, tenures: &[Arc<Tenure>]) -> Option<Vec<Fate>> {
+    async fn until_known(&self, group: &CommitGroup, tenures: &[Arc<Tenure>]) -> Option<Known> {
         let mut wait = AGAIN_AFTER;
         let mut unknown = false;
         loop {
             let answer = if unknown { self.read_truth(group).await } else { self.ask(group).await };
             let error = match answer {
-                Ok(Some(fates)) => return Some(fates),
+                Ok(Some(known)) => return Some(known),
                 // The truth is that nothing was written: commit again.
                 Ok(None) => {
                     unknown = false;
@@ -184,28 +184,31 @@ impl Committer {
         }
     }
 
-    async fn ask(&self, group: &CommitGroup) -> Result<Option<Vec<Fate>>, Error> {
+    async fn ask(&self, group: &CommitGroup) -> Result<Option<Known>, Error> {
         let committed = self.store.commit(group).await?;
         self.report_wanted(committed.wanted);
-        Ok(Some(committed.fates))
+        Ok(Some(Known { fates: committed.fates, written: committed.written }))
     }
 
     /// Rule U1. A group is one transaction: if nothing of it is durable, it may be committed again
     /// (`None`); if something is, then what is not was turned away by it and has to run again.
-    async fn read_truth(&self, group: &CommitGroup) -> Result<Option<Vec<Fate>>, Error> {
+    async fn read_truth(&self, group: &CommitGroup) -> Result<Option<Known>, Error> {
         let fates = self.store.resolve(group).await?;
-        Ok(fates.iter().any(Fate::is_committed).then_some(fates))
+        // Of a claim without a durable event nobody knows; its next position says so again.
+        let durable = group.events().zip(&fates).filter(|(_, fate)| fate.is_committed());
+        let written: Vec<usize> = durable.map(|(event, _)| event.claim).collect();
+        Ok((!written.is_empty()).then_some(Known { fates, written }))
     }
 
     /// Passes the fates on. `None`: the session is gone, and with it everything of this group.
-    fn tell(&self, group: &CommitGroup, round: &Round, fates: Option<Vec<Fate>>) {
-        let fates = fates.unwrap_or_else(|| {
+    fn tell(&self, group: &CommitGroup, round: &Round, known: Option<Known>) {
+        let Known { fates, written } = known.unwrap_or_else(|| {
             for tenure in &round.tenures {
                 tenure.lose();
             }
-            group.events().map(|_| Fate::Excluded).collect()
+            Known { fates: group.events().map(|_| Fate::Excluded).collect(), written: Vec::new() }
         });
-        self.mark_finished(group, round, &fates);
+        self.mark_finished(group, round, &fates, &written);
         let mut fates = fates.into_iter();
         let mut answers: BTreeMap<(usize, usize), Vec<Answer>> = BTreeMap::new();
         for (unit, from) in group.units.iter().zip(&round.from) {
@@ -221,15 +224,8 @@ impl Committer {
         }
     }
 
-    fn mark_finished(&self, group: &CommitGroup, round: &Round, fates: &[Fate]) {
-        let excluded = |claim: usize| {
-            let mut own = group.events().zip(fates).filter(|(event, _)| event.claim == claim).peekable();
-            // A tenure that was lost meanwhile may have more on its way, whose position must hold what this group
-            // wrote. Where there is no event, nobody says whether the claim was held.
-            let unsaid = own.peek().is_none() && round.tenures[claim].is_lost();
-            unsaid || own.any(|(_, fate)| *fate == Fate::Excluded)
-        };
-        let held: Vec<bool> = (0..group.claims.len()).map(|claim| !excluded(claim)).collect();
+    fn mark_finished(&self, group: &CommitGroup, round: &Round, fates: &[Fate], written: &[usize]) {
+        let held: Vec<bool> = (0..group.claims.len()).map(|claim| written.contains(&claim)).collect();
         let positions = group.positions(fates, |claim| held[claim]);
         let mut offsets: Vec<Vec<u64>> = group.claims.iter().map(|_| Vec::new()).collect();
         for (event, fate) in group.events().zip(fates) {
@@ -276,6 +272,13 @@ impl Committer {
             subscription.stop(Error::new(error.kind(), format!("a commit failed for good: {error}")));
         }
     }
+}
+
+/// What became of a group.
+struct Known {
+    fates: Vec<Fate>,
+    /// The claims whose positions were written for sure.
+    written: Vec<usize>,
 }
 
 /// A run's number, and the fates of its events.

@@ -104,6 +104,7 @@ impl Item {
     pub(crate) fn attempt_row(&self, now: Timestamp, started_by: Option<SessionId>) -> AttemptRow {
         let history = self.history.as_deref();
         AttemptRow {
+            generation: self.generation(),
             offset: self.offset(),
             id: self.id(),
             attempts: self.attempts(),
@@ -112,6 +113,12 @@ impl Item {
             first_at: history.and_then(|history| history.first_at).unwrap_or(now),
             failure: history.map(|history| history.failures.join(": ")).unwrap_or_default(),
         }
+    }
+
+    /// The generation in which it was read, be it before the parking table.
+    fn generation(&self) -> u64 {
+        let parked = self.history.as_ref().and_then(|history| history.parked.as_deref());
+        parked.map_or(self.tenure.generation, |parked| parked.generation)
     }
 
     pub(crate) fn id(&self) -> Text {
@@ -127,9 +134,7 @@ impl Item {
             scope: self.tenure.claim.scope.clone(),
             partition: meta.place.partition,
             // One that ran from the parking table goes back under its name.
-            generation: history
-                .and_then(|history| history.parked.as_deref())
-                .map_or(self.tenure.generation, |parked| parked.generation),
+            generation: row.generation,
             offset: meta.place.offset,
             id: row.id,
             key: meta.lane_key(),

@@ -79,12 +79,25 @@ pub(crate) fn give_up(partitions: &Partitions, tenures: Vec<Arc<Tenure>>, handba
     partitions.sub.stir_shards();
     let own = partitions.clone();
     let leaving = partitions.sub.leaving.clone().try_acquire_owned();
+    // From now on: its claim is on its way out until then.
+    let busy: Vec<_> = tenures.iter().map(|tenure| partitions.sub.busy(tenure.claim.partition)).collect();
     partitions.sub.env.spawn("give-up", async move {
-        let _leaving = leaving;
+        let _leaving = (leaving, busy);
         let bases = own.hand_over(tenures, own.worker.grace).await;
         if let Some(handback) = handback {
             handback.done(bases);
         }
+    });
+}
+
+/// Gives back a claim that the store says is ours and nothing here knows of: an answer to `claim` that nobody
+/// waited for any more. What came of it before is for the next owner to be careful with (rule T1).
+pub(crate) fn give_back(partitions: &Partitions, claim: ClaimRef) {
+    let own = partitions.clone();
+    let busy = partitions.sub.busy(claim.partition);
+    partitions.sub.env.spawn("give-back", async move {
+        let _busy = busy;
+        own.release(&claim, false).await;
     });
 }
 
@@ -108,7 +121,8 @@ impl Partitions {
             env.timeout("the last position", LAST_MOMENT, self.sub.committer.flush(tenure)).await.is_ok();
         let base = (written && !tenure.is_lost()).then(|| tenure.base());
         // What may still run, or was not written, is for the next owner to be careful with (rule T1).
-        let clean = whole && base.is_some();
+        // So is what the owner before may have begun, while there is more of it to come than was marked.
+        let clean = whole && base.is_some() && tenure.progress().marks_left == 0;
         env.timeout("a release", LAST_MOMENT, self.release(&tenure.claim, clean)).await.ok();
         base
     }
@@ -124,6 +138,7 @@ impl Partitions {
     async fn claim_until(&self, partition: Partition, token: CancellationToken) {
         let mut wait = ASK_EVERY;
         loop {
+            let busy = self.sub.busy(partition);
             let granted = tokio::select! { biased;
                 () = token.cancelled() => return,
                 granted = self.try_claim(partition) => granted,
@@ -142,6 +157,7 @@ impl Partitions {
                 }
                 Err(error) => return self.sub.stop(error),
             }
+            drop(busy);
             tokio::select! { biased;
                 () = token.cancelled() => return,
                 () = self.sub.env.sleep(wait) => {}
@@ -171,15 +187,14 @@ impl Partitions {
     async fn begin(&self, claim: &Claim, token: &CancellationToken) -> Result<(), Error> {
         let sub = &self.sub;
         let partition = claim.claim.partition;
-        let bounds = sub.consumer.bounds(partition).await?;
-        if let Some(position) = &claim.position {
-            same_log(position, &bounds)?;
-        }
-        let base = match (&claim.position, claim.read_from) {
-            (Some(position), _) => position.base,
-            (None, Some(order)) => ordered(order, &bounds)?,
-            (None, None) => sub.consumer.origin(partition).await?,
+        let found = tokio::select! { biased;
+            () = token.cancelled() => {
+                self.release(&claim.claim, !claim.unclean).await;
+                return Ok(());
+            }
+            found = self.find(claim) => found,
         };
+        let (bounds, base) = found?;
         let (tenure, from) = self.tenure(claim, &bounds, base)?;
         let tenure = Arc::new(tenure);
         // Under the lock, because who cancels the token looks for the tenure right afterwards.
@@ -217,6 +232,21 @@ impl Partitions {
         Ok(())
     }
 
+    /// What the log holds now, and where the claim's partition is read from. The broker may take its time.
+    async fn find(&self, claim: &Claim) -> Result<(Bounds, u64), Error> {
+        let consumer = &self.sub.consumer;
+        let bounds = consumer.bounds(claim.claim.partition).await?;
+        if let Some(position) = &claim.position {
+            same_log(position, &bounds)?;
+        }
+        let base = match (&claim.position, claim.read_from) {
+            (Some(position), _) => position.base,
+            (None, Some(order)) => ordered(order, &bounds)?,
+            (None, None) => consumer.origin(claim.claim.partition).await?,
+        };
+        Ok((bounds, base))
+    }
+
     /// The tenure, and the first offset to read: the witness where there is one, the base else.
     fn tenure(&self, claim: &Claim, bounds: &Bounds, base: u64) -> Result<(Tenure, u64), Error> {
         let sub = &self.sub;
@@ -234,6 +264,7 @@ impl Partitions {
         let progress = Progress {
             watermark,
             witnesses: Witnesses::new(witness),
+            // By generation, so that the present one has the last word on an offset.
             tried: claim.attempts.iter().map(|row| (row.offset, row.clone())).collect::<BTreeMap<_, _>>(),
             // What the owner before may have begun: no more than it could have in memory (rule T1).
             marks_left: if claim.unclean {
@@ -282,8 +313,14 @@ impl Partitions {
             }
             return false;
         }
-        self.sub.tenures().remove(&partition);
+        // Only its own: the partition may have left and come back meanwhile, under another tenure.
+        if let Some(begun) = self.sub.forget_tenure(&claim.claim) {
+            begun.lose();
+        }
         self.release(&claim.claim, !claim.unclean).await;
+        if token.is_cancelled() {
+            return false;
+        }
         if error.is_transient() {
             tracing::warn!(subscription = %self.sub.settings.name, partition, %error, "a partition did not start, trying again");
             return true;

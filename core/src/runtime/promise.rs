@@ -4,7 +4,7 @@
 //! clock may stand still while the machine is suspended. When the promise runs low nothing new starts;
 //! when it has run out, what runs is dropped at its next await.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -38,6 +38,10 @@ pub(crate) struct Promise {
     /// Until when new work may start, by the monotonic clock alone: a cheap first look.
     start_until: AtomicU64,
     restored: Notify,
+    /// How many were told to wait since the last renewal.
+    denied: AtomicUsize,
+    /// How many of those may not have been waiting yet when it came: each of them is woken once.
+    owed: AtomicUsize,
 }
 
 struct Kept {
@@ -55,6 +59,8 @@ impl Promise {
             kept: Mutex::new(kept),
             start_until: AtomicU64::new(0),
             restored: Notify::new(),
+            denied: AtomicUsize::new(0),
+            owed: AtomicUsize::new(0),
         }
     }
 
@@ -67,6 +73,7 @@ impl Promise {
         }
         let until = sent.now + self.lifetime.mul_f64(STARTS_WITHIN);
         self.start_until.store(nanos(until), Ordering::Release);
+        self.owed.store(self.denied.swap(0, Ordering::AcqRel), Ordering::Release);
         drop(kept);
         self.restored.notify_waiters();
     }
@@ -81,7 +88,13 @@ impl Promise {
 
     /// True while new work may start: a quarter of the lifetime is left at least.
     pub(crate) fn may_start(&self, now: Instant) -> bool {
-        nanos(now) < self.start_until.load(Ordering::Acquire)
+        let may = || nanos(now) < self.start_until.load(Ordering::Acquire);
+        if may() {
+            return true;
+        }
+        self.denied.fetch_add(1, Ordering::AcqRel);
+        // Again, now that it counts: a renewal in between did not count it.
+        may()
     }
 
     /// True while the worker may rely on its session. Reads both clocks.
@@ -110,9 +123,16 @@ impl Promise {
         }
     }
 
-    /// Completes when the promise was restored after a call of this; cancel-safe.
+    /// Completes when the promise was restored after [`may_start`](Self::may_start) said no, also when that was
+    /// before a call of this; now and then once more. Cancel-safe.
     pub(crate) fn restored(&self) -> impl Future<Output = ()> + '_ {
-        self.restored.notified()
+        let restored = self.restored.notified();
+        async move {
+            let take = |owed: usize| owed.checked_sub(1);
+            if self.owed.fetch_update(Ordering::AcqRel, Ordering::Acquire, take).is_err() {
+                restored.await;
+            }
+        }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Kept> {

@@ -12,6 +12,7 @@ use super::subscription::{Control, Subscription};
 use super::{admit, intake};
 use crate::broker::{Change, Partition, Pulled};
 use crate::delivery::Delivery;
+use crate::error::Error;
 use crate::store::{ClaimRef, Store};
 
 pub(crate) struct Puller {
@@ -114,6 +115,18 @@ impl Puller {
                     }
                 }
             }
+            Change::Broken { partition, epoch, error } => self.broken(partition, epoch, &error),
+        }
+    }
+
+    /// Nothing more of the partition can be read, until an operator says where to go on (rule L2). What came
+    /// before is handled, and the claim is kept: by it the session hears of the operator's word.
+    fn broken(&self, partition: Partition, epoch: u64, error: &Error) {
+        // Under the lock: who begins with the partition anew takes the halt back afterwards.
+        let tenures = self.sub.tenures();
+        if tenures.get(&partition).is_some_and(|tenure| tenure.claim.epoch == epoch) {
+            let error = Error::new(error.kind(), format!("{error}; {}", partitions::REMEDY));
+            self.sub.halt(partition, &error);
         }
     }
 
@@ -170,10 +183,15 @@ impl Puller {
     }
 
     /// Rule S5: another worker wants this claim. It is given up in order; we ask for it again only after
-    /// the handover limit, in case the broker keeps on assigning it to us.
+    /// the handover limit, in case the broker keeps on assigning it to us. One that nothing here knows of was
+    /// granted to a question that was given up meanwhile.
     fn wanted(&mut self, claim: &ClaimRef) {
-        let Some(tenure) = self.sub.tenure_of(claim) else { return };
-        self.sub.tenures().remove(&claim.partition);
+        let Some(tenure) = self.sub.forget_tenure(claim) else {
+            if !self.sub.is_busy(claim.partition) && !self.sub.tenures().contains_key(&claim.partition) {
+                partitions::give_back(&self.partitions, claim.clone());
+            }
+            return;
+        };
         tracing::info!(subscription = %self.sub.settings.name, partition = claim.partition, "another worker wants the claim");
         self.sub.consumer.pause(Some(&[claim.partition]));
         partitions::give_up(&self.partitions, vec![tenure], None);
@@ -182,8 +200,7 @@ impl Puller {
 
     /// A commit found the claim gone (rule C1).
     fn gone(&mut self, claim: &ClaimRef) {
-        let Some(tenure) = self.sub.tenure_of(claim) else { return };
-        self.sub.tenures().remove(&claim.partition);
+        let Some(tenure) = self.sub.forget_tenure(claim) else { return };
         tenure.lose();
         self.sub.stir_shards();
         self.sub.consumer.pause(Some(&[claim.partition]));

@@ -46,6 +46,8 @@ pub(crate) struct Subscription {
     pub(crate) moved: Mailbox<Partition>,
     pub(crate) hasher: ahash::RandomState,
     tenures: Mutex<BTreeMap<Partition, Arc<Tenure>>>,
+    /// Partitions of which a claim is being asked for, begun or given back, and by how many tasks.
+    busy: Mutex<BTreeMap<Partition, usize>>,
     /// Cancelled with an error when the subscription can't go on.
     pub(crate) stopped: CancellationToken,
     /// One permit a tenure that is being given up: a drain waits for all of them.
@@ -111,6 +113,7 @@ impl Subscription {
             moved: Mailbox::new(),
             hasher: parts.env.hasher(),
             tenures: Mutex::new(BTreeMap::new()),
+            busy: Mutex::new(BTreeMap::new()),
             stopped: CancellationToken::new(),
             leaving: Arc::new(Semaphore::new(LEAVING_MAX)),
             error: Mutex::new(None),
@@ -156,9 +159,25 @@ impl Subscription {
         self.tenures.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The tenure of a claim, if it is still the current one of its partition.
-    pub(crate) fn tenure_of(&self, claim: &ClaimRef) -> Option<Arc<Tenure>> {
-        self.tenures().get(&claim.partition).filter(|tenure| tenure.claim == *claim).cloned()
+    /// Takes the tenure of a claim out, if it is still the current one of its partition.
+    pub(crate) fn forget_tenure(&self, claim: &ClaimRef) -> Option<Arc<Tenure>> {
+        let mut tenures = self.tenures();
+        tenures.get(&claim.partition).filter(|tenure| tenure.claim == *claim)?;
+        tenures.remove(&claim.partition)
+    }
+
+    /// From now until the answer is dropped a claim of this partition is somebody's business.
+    pub(crate) fn busy(self: &Arc<Self>, partition: Partition) -> Busy {
+        *self.claims_in_work().entry(partition).or_default() += 1;
+        Busy(self.clone(), partition)
+    }
+
+    pub(crate) fn is_busy(&self, partition: Partition) -> bool {
+        self.claims_in_work().contains_key(&partition)
+    }
+
+    fn claims_in_work(&self) -> MutexGuard<'_, BTreeMap<Partition, usize>> {
+        self.busy.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The subscription can't go on; the first error is kept.
@@ -192,5 +211,20 @@ impl Subscription {
 
     pub(crate) fn take_error(&self) -> Option<Error> {
         self.error.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// As long as it lives, somebody asks for, begins or gives back a claim of the partition.
+pub(crate) struct Busy(Arc<Subscription>, Partition);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        let mut busy = self.0.claims_in_work();
+        if let Some(count) = busy.get_mut(&self.1) {
+            *count -= 1;
+            if *count == 0 {
+                busy.remove(&self.1);
+            }
+        }
     }
 }

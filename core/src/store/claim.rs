@@ -126,6 +126,8 @@ pub struct Witness {
 /// How often an unfinished event was tried.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AttemptRow {
+    /// The partition's generation in which it was read.
+    pub generation: u64,
     /// Its offset in the claimed partition.
     pub offset: u64,
     /// Its id.

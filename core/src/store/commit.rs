@@ -83,6 +83,8 @@ pub enum Verdict {
 pub struct Committed {
     /// One fate per event, in the order of units and their events.
     pub fates: Vec<Fate>,
+    /// The claims whose positions were written, by their index in the group: those that were still held.
+    pub written: Vec<usize>,
     /// Claims of this session that another wants (rule S5).
     pub wanted: Vec<ClaimRef>,
 }

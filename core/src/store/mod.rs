@@ -78,13 +78,17 @@ use crate::error::Error;
 ///   the latest (S3) and fails its event; the others commit.
 /// - `effects_share_the_limit`: that is the limit of a transaction, not of each effect: a group that takes
 ///   longer is committed in parts, and only an event that had all of the time fails.
-/// - `position_holds_what_survived`: the stored base and sparse set cover committed events only.
+/// - `position_holds_what_survived`: the stored base and sparse set cover committed events only; the answer names
+///   the claims that have been written one.
 /// - `resolve_waits_out_the_lost_commit`: `resolve` locks the session first, then reads.
+/// - `notes_ask_no_ledger`: a try and a mark are `Committed` also where someone else finished the event: its end
+///   finds that out, and marks the offset.
 /// - `attempts_are_kept`: recorded attempts come back with the next claim, and go with the finish.
 ///
 /// Operators (P2, P3):
 /// - `dead_letters_are_listed`: with all facts, in pages.
 /// - `release_reaches_the_owner`: a requested release is reported to the claim's owner until it is done.
+/// - `releases_are_all_told`: also what was asked for behind many others that can't run for now.
 /// - `unpark_is_arbitrated_by_the_row`: of two commits that take the same parked row, one is `Duplicate`.
 ///
 /// Retention:

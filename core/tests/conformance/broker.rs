@@ -66,6 +66,11 @@ impl Faults for MemoryHarness {
         self.broker.delete(source);
         true
     }
+
+    async fn expire(&self, source: &str, partition: Partition, below: u64) -> bool {
+        self.broker.expire(source, partition, below);
+        true
+    }
 }
 
 keylane::broker_conformance!(MemoryHarness::new());

@@ -92,7 +92,7 @@ async fn a_transaction_reads_what_it_wrote_and_undoes_it() {
 }
 
 #[tokio::test]
-async fn records_that_expired_are_not_delivered() {
+async fn records_that_expired_are_not_passed_over() {
     let env = Env::new(Virtual::new());
     let server = MemoryBroker::new();
     server.create("orders", 1);
@@ -118,6 +118,11 @@ async fn records_that_expired_are_not_delivered() {
     let bounds = consumer.bounds(0).await.unwrap();
     assert_eq!((bounds.low, bounds.high, consumer.origin(0).await.unwrap()), (2, 3, 2));
     consumer.start(vec![Start { partition: 0, offset: 0, epoch: 1 }]).await.unwrap();
+    let Pulled::Change(Change::Broken { partition: 0, epoch: 1, .. }) = consumer.pull(9).await.unwrap()
+    else {
+        panic!("a break")
+    };
+    consumer.start(vec![Start { partition: 0, offset: 2, epoch: 2 }]).await.unwrap();
     let Pulled::Deliveries(deliveries) = consumer.pull(9).await.unwrap() else { panic!("deliveries next") };
     assert_eq!(deliveries.iter().map(|delivery| delivery.place.offset).collect::<Vec<_>>(), [2]);
 }

@@ -39,12 +39,14 @@ pub(crate) struct LogConsumer {
 }
 
 impl LogConsumer {
-    /// Fetches what there is for the partitions that ran out; false when there is nothing new.
+    /// Fetches what there is for the partitions that ran out; false when there is nothing to hand out.
     async fn fetch(&self) -> Result<bool, Error> {
         let mut reader = self.database.read().await?;
         let mut wanted = self.shared.wanted();
         if wanted.is_empty() {
-            self.shared.observe(&ends(&mut reader, &self.stream).await?)?;
+            if self.shared.observe(&ends(&mut reader, &self.stream).await?) {
+                return Ok(true);
+            }
             wanted = self.shared.wanted();
         }
         let page = (self.prefetch_max / self.stream.partitions.get() as usize).min(PAGE_MAX);
@@ -53,22 +55,19 @@ impl LogConsumer {
                 break;
             }
             let page = chunks(&mut reader, &self.stream, want.partition, want.from, page as u64).await?;
-            if page.is_empty() {
-                self.explain_nothing(&mut reader, *want).await?;
+            match page.is_empty() && self.is_hole(&mut reader, *want).await? {
+                true => self.shared.breaks(*want, malformed(&self.stream, want.partition, want.from)),
+                false => self.shared.install(*want, page),
             }
-            self.shared.install(*want, page)?;
         }
         Ok(!wanted.is_empty())
     }
 
     /// A page that should be there is not: retention took it just now, which the next look at the ends
     /// finds, or the file has a hole.
-    async fn explain_nothing(&self, reader: &mut Reader<'_>, want: Want) -> Result<(), Error> {
+    async fn is_hole(&self, reader: &mut Reader<'_>, want: Want) -> Result<bool, Error> {
         let Ends { low, next, .. } = self.ends_of(reader, want.partition).await?;
-        if (low..next).contains(&want.from) {
-            return Err(malformed(&self.stream, want.partition, want.from));
-        }
-        Ok(())
+        Ok((low..next).contains(&want.from))
     }
 
     async fn ends_of(&self, reader: &mut Reader<'_>, partition: Partition) -> Result<Ends, Error> {

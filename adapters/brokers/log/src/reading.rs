@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 use keylane::Error;
-use keylane::broker::{Partition, Start};
+use keylane::broker::{Change, Partition, Start};
 use keylane::delivery::{Delivery, Place, Ticket};
 
 use crate::chunk::ChunkReader;
@@ -45,6 +45,8 @@ struct Reading {
     /// The end as last seen.
     end: u64,
     chunks: VecDeque<Loaded>,
+    /// Why nothing can be read behind these.
+    broken: Option<Error>,
 }
 
 #[derive(Debug)]
@@ -97,15 +99,21 @@ impl Readings {
     }
 
     /// Begins to read, if the partition is (still) this member's; else nothing happens: that it was
-    /// lost meanwhile is told by a change of its own.
-    pub(crate) fn start(&mut self, start: Start) {
-        if let Some(part) = self.parts.get_mut(start.partition as usize).filter(|part| part.assigned) {
-            let Start { epoch, offset, .. } = start;
-            let chunks = VecDeque::new();
-            part.epoch = Some(epoch);
-            part.paused = self.all_paused;
-            part.reading = Some(Reading { epoch, next: offset, fetched: offset, end: offset, chunks });
-        }
+    /// lost meanwhile is told by a change of its own. Nor does it where a later claim reads already. True when it
+    /// began.
+    pub(crate) fn start(&mut self, start: Start) -> bool {
+        let Start { epoch, offset, .. } = start;
+        let part = self.parts.get_mut(start.partition as usize);
+        let Some(part) = part.filter(|part| part.assigned && part.epoch.is_none_or(|known| known <= epoch))
+        else {
+            return false;
+        };
+        let chunks = VecDeque::new();
+        part.epoch = Some(epoch);
+        part.paused = self.all_paused;
+        part.reading =
+            Some(Reading { epoch, next: offset, fetched: offset, end: offset, chunks, broken: None });
+        true
     }
 
     pub(crate) fn pause(&mut self, partitions: Option<&[Partition]>, paused: bool) {
@@ -132,12 +140,26 @@ impl Readings {
 
     /// At most `credits` deliveries of what was fetched, about equally many of each partition: the more
     /// keys at hand, the more can run at once.
-    pub(crate) fn take(&mut self, credits: usize) -> Result<Vec<Delivery>, Error> {
+    pub(crate) fn take(&mut self, credits: usize) -> Vec<Delivery> {
         let mut deliveries = Vec::new();
-        match self.take_into(credits, &mut deliveries) {
-            // What can't be read fails again at the next turn; what was taken before it must not be lost.
-            Err(error) if deliveries.is_empty() => Err(error),
-            _ => Ok(deliveries),
+        self.take_into(credits, &mut deliveries);
+        deliveries
+    }
+
+    /// A partition that can't be read on, all before that handed out; each once.
+    pub(crate) fn take_broken(&mut self) -> Option<Change> {
+        let broken = |part: &&mut Part| {
+            part.reading.as_ref().is_some_and(|reading| reading.broken.is_some() && reading.chunks.is_empty())
+        };
+        let (at, part) = (0..).zip(&mut self.parts).find(|(_, part)| broken(part))?;
+        let Reading { epoch, broken, .. } = part.reading.take()?;
+        Some(Change::Broken { partition: at, epoch, error: broken? })
+    }
+
+    /// A page that was wanted can't be had.
+    pub(crate) fn breaks(&mut self, want: Want, error: Error) {
+        if let Some(reading) = self.reading_of(want) {
+            reading.broken = Some(error);
         }
     }
 
@@ -145,7 +167,8 @@ impl Readings {
     pub(crate) fn wanted(&self) -> Vec<Want> {
         let of = |at: usize| {
             let reading = self.active(at)?;
-            let wanted = reading.chunks.is_empty() && reading.end > reading.fetched;
+            let wanted =
+                reading.chunks.is_empty() && reading.end > reading.fetched && reading.broken.is_none();
             let partition = Partition::try_from(at).ok()?;
             wanted.then_some(Want { partition, epoch: reading.epoch, from: reading.fetched })
         };
@@ -157,67 +180,52 @@ impl Readings {
         (0..self.parts.len()).any(|at| self.active(at).is_some())
     }
 
-    /// Notes how far the partitions reach now.
-    ///
-    /// # Errors
-    /// When retention overtook one of them (rule L2): going on would be a silent gap.
-    pub(crate) fn observe(&mut self, ends: &[Ends]) -> Result<(), Error> {
+    /// Notes how far the partitions reach now. One that retention overtook is broken (rule L2): going on would be a
+    /// silent gap. True when there is something to take.
+    pub(crate) fn observe(&mut self, ends: &[Ends]) -> bool {
+        let mut overtaken = false;
         for ends in ends {
             let Some(part) = self.parts.get_mut(ends.partition as usize).filter(|part| !part.paused) else {
                 continue;
             };
             let Some(reading) = &mut part.reading else { continue };
-            if reading.fetched < ends.low {
-                return Err(expired(&self.stream, ends.partition, reading.fetched, ends.low));
+            if reading.fetched < ends.low && reading.broken.is_none() {
+                reading.broken = Some(expired(&self.stream, ends.partition, reading.fetched, ends.low));
+                overtaken = true;
             }
             reading.end = ends.next;
         }
-        Ok(())
+        overtaken
     }
 
-    /// Takes in a page, unless the partition was stopped or started anew since it was wanted.
-    ///
-    /// # Errors
-    /// When retention overtook it (rule L2), or the page can't be read.
-    pub(crate) fn install(&mut self, want: Want, page: Vec<Chunk>) -> Result<(), Error> {
-        let Self { stream, parts, .. } = self;
-        let reading = parts.get_mut(want.partition as usize).and_then(|part| part.reading.as_mut());
-        let Some(reading) = reading.filter(|r| (r.epoch, r.fetched) == (want.epoch, want.from)) else {
-            return Ok(());
-        };
-        if page.is_empty() {
-            // Let go of since the end was seen: the next look at the ends says so.
-            reading.end = reading.fetched;
+    /// Takes in a page, unless the partition was stopped or started anew since it was wanted. Where retention
+    /// overtook it (rule L2), or the page can't be read, the partition is broken from there on.
+    pub(crate) fn install(&mut self, want: Want, page: Vec<Chunk>) {
+        let stream = self.stream.clone();
+        if let Some(reading) = self.reading_of(want)
+            && let Err(error) = reading.append(&stream, want.partition, page)
+        {
+            reading.broken = Some(error);
         }
-        for chunk in page {
-            if chunk.first > reading.fetched {
-                return Err(expired(stream, want.partition, reading.fetched, chunk.first));
-            }
-            let passed = reading.fetched - chunk.first;
-            let damaged = |_| malformed(stream, want.partition, chunk.first);
-            let bytes = chunk.body.len();
-            let mut reader = ChunkReader::new(chunk.body).map_err(damaged)?;
-            reader.skip(passed).map_err(damaged)?;
-            let left = chunk.count.saturating_sub(passed);
-            reading.chunks.push_back(Loaded { reader, left, bytes });
-            reading.fetched += left;
-        }
-        reading.end = reading.end.max(reading.fetched);
-        Ok(())
     }
 
-    fn take_into(&mut self, credits: usize, deliveries: &mut Vec<Delivery>) -> Result<(), Error> {
+    /// The reading that a page was wanted for, if it is still the same.
+    fn reading_of(&mut self, want: Want) -> Option<&mut Reading> {
+        let reading = self.parts.get_mut(want.partition as usize)?.reading.as_mut()?;
+        ((reading.epoch, reading.fetched) == (want.epoch, want.from)).then_some(reading)
+    }
+
+    fn take_into(&mut self, credits: usize, deliveries: &mut Vec<Delivery>) {
         let ready: Vec<usize> = self.in_turn().filter(|at| self.ready(*at)).collect();
         self.turn = self.turn.wrapping_add(1);
         for (served, at) in ready.iter().enumerate() {
             let share = (credits - deliveries.len()).div_ceil(ready.len() - served);
-            self.take_of(*at, share, deliveries)?;
+            self.take_of(*at, share, deliveries);
         }
         // What the later ones could not use, the earlier ones may.
         for at in ready {
-            self.take_of(at, credits - deliveries.len(), deliveries)?;
+            self.take_of(at, credits - deliveries.len(), deliveries);
         }
-        Ok(())
     }
 
     fn in_turn(&self) -> impl Iterator<Item = usize> + use<> {
@@ -233,29 +241,66 @@ impl Readings {
         self.active(at).is_some_and(|reading| !reading.chunks.is_empty())
     }
 
-    fn take_of(&mut self, at: usize, count: usize, deliveries: &mut Vec<Delivery>) -> Result<(), Error> {
+    fn take_of(&mut self, at: usize, count: usize, deliveries: &mut Vec<Delivery>) {
         let Self { stream, parts, .. } = self;
-        let (Some(reading), Ok(partition)) = (&mut parts[at].reading, Partition::try_from(at)) else {
-            return Ok(());
-        };
+        if let (Some(reading), Ok(partition)) = (&mut parts[at].reading, Partition::try_from(at))
+            && let Err(damaged) = reading.take(stream, partition, count, deliveries)
+        {
+            // What was taken before it must not be lost, nor anything behind it be delivered.
+            reading.chunks.clear();
+            reading.broken = Some(damaged);
+        }
+    }
+}
+
+impl Reading {
+    fn append(&mut self, stream: &Stream, partition: Partition, page: Vec<Chunk>) -> Result<(), Error> {
+        if page.is_empty() {
+            // Let go of since the end was seen: the next look at the ends says so.
+            self.end = self.fetched;
+        }
+        for chunk in page {
+            if chunk.first > self.fetched {
+                return Err(expired(stream, partition, self.fetched, chunk.first));
+            }
+            let passed = self.fetched - chunk.first;
+            let damaged = |_| malformed(stream, partition, chunk.first);
+            let bytes = chunk.body.len();
+            let mut reader = ChunkReader::new(chunk.body).map_err(damaged)?;
+            reader.skip(passed).map_err(damaged)?;
+            let left = chunk.count.saturating_sub(passed);
+            self.chunks.push_back(Loaded { reader, left, bytes });
+            self.fetched += left;
+        }
+        self.end = self.end.max(self.fetched);
+        Ok(())
+    }
+
+    fn take(
+        &mut self,
+        stream: &Stream,
+        partition: Partition,
+        count: usize,
+        deliveries: &mut Vec<Delivery>,
+    ) -> Result<(), Error> {
         let until = deliveries.len() + count;
         while deliveries.len() < until
-            && let Some(chunk) = reading.chunks.front_mut()
+            && let Some(chunk) = self.chunks.front_mut()
         {
             if chunk.left == 0 {
-                reading.chunks.pop_front();
+                self.chunks.pop_front();
                 continue;
             }
-            let damaged = || malformed(stream, partition, reading.next);
+            let damaged = || malformed(stream, partition, self.next);
             let record = chunk.reader.next().ok().flatten().ok_or_else(damaged)?;
-            let place = Place { partition, epoch: reading.epoch, offset: reading.next };
-            let ticket = Ticket::new(reading.next);
+            let place = Place { partition, epoch: self.epoch, offset: self.next };
+            let ticket = Ticket::new(self.next);
             deliveries.push(Delivery { record, place, attempt: None, ticket });
             chunk.left -= 1;
-            reading.next += 1;
+            self.next += 1;
         }
-        if reading.chunks.front().is_some_and(|chunk| chunk.left == 0) {
-            reading.chunks.pop_front();
+        if self.chunks.front().is_some_and(|chunk| chunk.left == 0) {
+            self.chunks.pop_front();
         }
         Ok(())
     }
@@ -293,6 +338,22 @@ mod tests {
         Ends { partition, low, next, bytes: 0 }
     }
 
+    fn broken(readings: &mut Readings) -> Option<ErrorKind> {
+        match readings.take_broken()? {
+            Change::Broken { partition: 0, error, .. } => Some(error.kind()),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_start_of_an_older_claim_changes_nothing() {
+        let mut readings = readings(1);
+        assert!(readings.start(start(0, 3)));
+        assert!(!readings.start(Start { epoch: 6, ..start(0, 0) }));
+        readings.observe(&[ends(0, 0, 9)]);
+        assert_eq!(readings.wanted()[0].from, 3);
+    }
+
     fn start(partition: Partition, offset: u64) -> Start {
         Start { partition, offset, epoch: 7 }
     }
@@ -305,10 +366,10 @@ mod tests {
     fn a_start_within_a_chunk_skips_what_lies_before() {
         let mut readings = readings(1);
         readings.start(start(0, 3));
-        readings.observe(&[ends(0, 0, 6)]).unwrap();
+        readings.observe(&[ends(0, 0, 6)]);
         let [want] = readings.wanted()[..] else { panic!("one page is wanted") };
-        readings.install(want, vec![chunk(2, 4)]).unwrap();
-        let deliveries = readings.take(10).unwrap();
+        readings.install(want, vec![chunk(2, 4)]);
+        let deliveries = readings.take(10);
         assert_eq!(offsets(&deliveries), [(0, 3), (0, 4), (0, 5)]);
         assert_eq!(deliveries[0].record.payload, "3");
         assert!(deliveries.iter().all(|d| d.place.epoch == 7));
@@ -319,17 +380,21 @@ mod tests {
     fn l2_a_gap_below_a_page_is_an_error() {
         let mut readings = readings(1);
         readings.start(start(0, 3));
-        readings.observe(&[ends(0, 0, 9)]).unwrap();
+        readings.observe(&[ends(0, 0, 9)]);
         let want = readings.wanted()[0];
-        assert_eq!(readings.install(want, vec![chunk(5, 1)]).unwrap_err().kind(), ErrorKind::LogChanged);
-        assert_eq!(readings.observe(&[ends(0, 5, 9)]).unwrap_err().kind(), ErrorKind::LogChanged);
+        readings.install(want, vec![chunk(5, 1)]);
+        assert_eq!(broken(&mut readings), Some(ErrorKind::LogChanged));
+        assert_eq!(broken(&mut readings), None, "once");
+        readings.start(Start { epoch: 8, ..start(0, 3) });
+        assert!(readings.observe(&[ends(0, 5, 9)]));
+        assert_eq!(broken(&mut readings), Some(ErrorKind::LogChanged));
     }
 
     #[test]
     fn what_lies_before_damage_is_delivered_and_the_damage_never_passed_over() {
         let mut readings = readings(1);
         readings.start(start(0, 0));
-        readings.observe(&[ends(0, 0, 3)]).unwrap();
+        readings.observe(&[ends(0, 0, 3)]);
         let want = readings.wanted()[0];
         let mut chunk = chunk(0, 3);
         let mut body = chunk.body.to_vec();
@@ -337,22 +402,22 @@ mod tests {
         let length = usize::from(body[1]);
         body[1 + (4 + length) + 4 + 1] = 0xFF;
         chunk.body = body.into();
-        readings.install(want, vec![chunk]).unwrap();
-        assert_eq!(offsets(&readings.take(9).unwrap()), [(0, 0)]);
-        for _ in 0..3 {
-            assert_eq!(readings.take(9).unwrap_err().kind(), ErrorKind::Corrupt);
-        }
+        readings.install(want, vec![chunk]);
+        assert_eq!(offsets(&readings.take(9)), [(0, 0)]);
+        assert!(readings.take(9).is_empty());
+        assert_eq!(broken(&mut readings), Some(ErrorKind::Corrupt));
+        assert!(readings.take(9).is_empty() && readings.wanted().is_empty() && !readings.any_active());
     }
 
     #[test]
     fn a_page_that_comes_after_a_new_start_is_dropped() {
         let mut readings = readings(1);
         readings.start(start(0, 0));
-        readings.observe(&[ends(0, 0, 9)]).unwrap();
+        readings.observe(&[ends(0, 0, 9)]);
         let want = readings.wanted()[0];
         readings.start(Start { epoch: 8, ..start(0, 4) });
-        readings.install(want, vec![chunk(0, 9)]).unwrap();
-        assert!(readings.take(10).unwrap().is_empty());
+        readings.install(want, vec![chunk(0, 9)]);
+        assert!(readings.take(10).is_empty());
     }
 
     #[test]
@@ -360,16 +425,16 @@ mod tests {
         let mut readings = readings(3);
         for (partition, count) in [(0, 9), (1, 1), (2, 9)] {
             readings.start(start(partition, 0));
-            readings.observe(&[ends(partition, 0, count)]).unwrap();
+            readings.observe(&[ends(partition, 0, count)]);
             let want = *readings.wanted().iter().find(|want| want.partition == partition).unwrap();
-            readings.install(want, vec![chunk(0, count)]).unwrap();
+            readings.install(want, vec![chunk(0, count)]);
         }
         let mut counts = [0; 3];
-        for (partition, _) in offsets(&readings.take(9).unwrap()) {
+        for (partition, _) in offsets(&readings.take(9)) {
             counts[partition as usize] += 1;
         }
         assert_eq!(counts, [3, 1, 5]);
-        assert_eq!(readings.take(100).unwrap().len(), 10);
+        assert_eq!(readings.take(100).len(), 10);
     }
 
     #[test]
@@ -379,13 +444,13 @@ mod tests {
         readings.start(start(0, 0));
         readings.start(start(1, 0));
         assert_eq!(readings.epoch(1), None);
-        readings.observe(&[ends(0, 0, 2), ends(1, 0, 2)]).unwrap();
+        readings.observe(&[ends(0, 0, 2), ends(1, 0, 2)]);
         let want = readings.wanted()[0];
-        readings.install(want, vec![chunk(0, 2)]).unwrap();
+        readings.install(want, vec![chunk(0, 2)]);
         readings.pause(None, true);
-        assert!(readings.take(9).unwrap().is_empty());
+        assert!(readings.take(9).is_empty());
         assert!(!readings.any_active());
         readings.pause(Some(&[0]), false);
-        assert_eq!(readings.take(9).unwrap().len(), 2);
+        assert_eq!(readings.take(9).len(), 2);
     }
 }

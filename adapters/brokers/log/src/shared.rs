@@ -63,7 +63,10 @@ impl Shared {
         if let Some(change) = state.changes.pop_front() {
             return Ok(Some(Pulled::Change(change)));
         }
-        let deliveries = state.readings.take(credits)?;
+        if let Some(broken) = state.readings.take_broken() {
+            return Ok(Some(Pulled::Change(broken)));
+        }
+        let deliveries = state.readings.take(credits);
         Ok((!deliveries.is_empty()).then_some(Pulled::Deliveries(deliveries)))
     }
 
@@ -83,19 +86,24 @@ impl Shared {
         self.state().readings.buffered()
     }
 
-    pub(crate) fn observe(&self, ends: &[Ends]) -> Result<(), Error> {
+    pub(crate) fn observe(&self, ends: &[Ends]) -> bool {
         self.state().readings.observe(ends)
     }
 
-    pub(crate) fn install(&self, want: Want, page: Vec<Chunk>) -> Result<(), Error> {
-        self.state().readings.install(want, page)
+    pub(crate) fn install(&self, want: Want, page: Vec<Chunk>) {
+        self.state().readings.install(want, page);
+    }
+
+    pub(crate) fn breaks(&self, want: Want, error: Error) {
+        self.state().readings.breaks(want, error);
     }
 
     pub(crate) fn start(&self, starts: Vec<Start>) {
         let mut state = self.state();
         for start in starts {
-            state.readings.start(start);
-            state.bases.remove(&start.partition);
+            if state.readings.start(start) {
+                state.bases.remove(&start.partition);
+            }
         }
         self.wake.notify_one();
     }

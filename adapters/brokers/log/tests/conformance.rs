@@ -100,6 +100,22 @@ impl Faults for OneFile {
     async fn delete(&self, source: &str) -> bool {
         self.beside.delete_stream(source).await.unwrap()
     }
+
+    async fn expire(&self, source: &str, partition: Partition, below: u64) -> bool {
+        let mut connection =
+            SqliteConnection::connect(&self.file.path().display().to_string()).await.unwrap();
+        for statement in [
+            "DELETE FROM keylane_log_chunks WHERE partition = ?2 AND first < ?3
+             AND stream = (SELECT id FROM keylane_log_streams WHERE name = ?1)",
+            "UPDATE keylane_log_partitions SET low = ?3 WHERE partition = ?2
+             AND stream = (SELECT id FROM keylane_log_streams WHERE name = ?1)",
+        ] {
+            let query = sqlx::query(statement).bind(source).bind(partition).bind(below.cast_signed());
+            query.execute(&mut connection).await.unwrap();
+        }
+        connection.close().await.unwrap();
+        true
+    }
 }
 
 keylane::broker_conformance!(OneFile::new().await);

@@ -60,10 +60,10 @@ async fn start_reads_from_position() {
     publish_all(&log, (100..120).map(|n| to("s", "k", n)).collect()).await;
     let consumer = log.consumer(spec("s", "g")).await.unwrap();
     assert_eq!(assigned(&consumer).await, [0]);
-    for offset in [37, 0, 99, 100, 119] {
-        consumer.start(vec![Start { partition: 0, offset, epoch: offset + 1 }]).await.unwrap();
+    for (offset, epoch) in [37, 0, 99, 100, 119].into_iter().zip(1..) {
+        consumer.start(vec![Start { partition: 0, offset, epoch }]).await.unwrap();
         let delivery = take(&consumer, 1, 1).await.remove(0);
-        assert_eq!((delivery.place.offset, delivery.place.epoch), (offset, offset + 1));
+        assert_eq!((delivery.place.offset, delivery.place.epoch), (offset, epoch));
         assert_eq!(text(&delivery), offset.to_string());
     }
 }

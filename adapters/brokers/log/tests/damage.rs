@@ -1,6 +1,6 @@
 //! A file that is not whole: an error that names the place, never silence and never a gap.
 
-use keylane::broker::{Broker, Start};
+use keylane::broker::{Broker, Pulled, Start};
 use keylane::{Error, ErrorKind};
 use keylane_log::LogBroker;
 use keylane_sqlite::Database;
@@ -25,8 +25,8 @@ async fn pulled(log: &LogBroker) -> Error {
     assigned(&consumer).await;
     consumer.start(vec![Start { partition: 0, offset: 0, epoch: 1 }]).await.unwrap();
     loop {
-        if let Err(error) = pull(&consumer, 10).await {
-            return error;
+        if let Pulled::Change(change) = pull(&consumer, 10).await.unwrap() {
+            return broken(change);
         }
     }
 }

@@ -113,6 +113,13 @@ pub(crate) async fn lost(consumer: &Arc<dyn Consumer>) -> Vec<Partition> {
     }
 }
 
+pub(crate) fn broken(change: Change) -> Error {
+    match change {
+        Change::Broken { partition: 0, epoch: 1, error } => error,
+        other => panic!("{other:?} in place of a break"),
+    }
+}
+
 /// Joins, is assigned all partitions, and starts them at the group's origin under epoch 1.
 pub(crate) async fn reader(log: &LogBroker, spec: ConsumerSpec) -> Arc<dyn Consumer> {
     let consumer = log.consumer(spec).await.unwrap();

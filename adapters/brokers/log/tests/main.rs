@@ -13,3 +13,4 @@ mod publish;
 mod reference;
 mod replay;
 mod retention;
+mod runtime;

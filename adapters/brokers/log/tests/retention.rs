@@ -82,7 +82,7 @@ async fn l2_a_reader_that_was_overtaken_is_told_and_skips_nothing() {
     log.sweep().await.unwrap();
     assert_eq!(consumer.bounds(0).await.unwrap().low, 15);
     consumer.start(vec![Start { partition: 0, offset: 10, epoch: 1 }]).await.unwrap();
-    let error = pull(&consumer, 100).await.unwrap_err();
+    let error = broken(change(&consumer).await);
     assert_eq!(error.kind(), ErrorKind::LogChanged);
     assert!(error.to_string().contains("10") && error.to_string().contains("15"), "{error}");
     consumer.start(vec![Start { partition: 0, offset: 15, epoch: 2 }]).await.unwrap();

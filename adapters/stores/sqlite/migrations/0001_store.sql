@@ -6,7 +6,9 @@ CREATE TABLE keylane_sessions (
     id BLOB NOT NULL PRIMARY KEY,
     worker TEXT NOT NULL,
     lifetime_us INTEGER NOT NULL,
-    expires_us INTEGER NOT NULL
+    expires_us INTEGER NOT NULL,
+    -- Up to here in the parking table it was told of releases; it goes round.
+    told_place INTEGER NOT NULL DEFAULT 0
 ) STRICT, WITHOUT ROWID;
 
 -- Every session id that was ever registered, for as long as anything could still use it again (rule S1).
@@ -59,6 +61,8 @@ CREATE INDEX keylane_claims_by_owner ON keylane_claims (owner) WHERE owner IS NO
 CREATE TABLE keylane_attempts (
     scope INTEGER NOT NULL,
     partition INTEGER NOT NULL,
+    -- In which it was read: one that runs from the parking table may be of an older one.
+    generation INTEGER NOT NULL,
     offset INTEGER NOT NULL,
     id TEXT NOT NULL,
     attempts INTEGER NOT NULL,
@@ -66,7 +70,7 @@ CREATE TABLE keylane_attempts (
     started_by BLOB,
     first_us INTEGER NOT NULL,
     failure TEXT NOT NULL,
-    PRIMARY KEY (scope, partition, offset)
+    PRIMARY KEY (scope, partition, generation, offset)
 ) STRICT, WITHOUT ROWID;
 
 -- Events that are stored instead of handled; `place` is the order of parking.

@@ -294,10 +294,12 @@ async fn forget_finished_attempts(
     partition: Partition,
 ) -> Result<(), Error> {
     sqlx::query(
-        "DELETE FROM keylane_attempts WHERE scope = ?1 AND partition = ?2
-            AND offset < (SELECT base FROM keylane_claims WHERE scope = ?1 AND partition = ?2)
-            AND offset NOT IN (SELECT offset FROM keylane_parked
-                WHERE scope = ?1 AND partition = ?2 AND requested_us IS NOT NULL)",
+        "DELETE FROM keylane_attempts AS a WHERE scope = ?1 AND partition = ?2
+            AND (SELECT a.generation <> c.generation OR a.offset < c.base FROM keylane_claims c
+                WHERE c.scope = ?1 AND c.partition = ?2)
+            AND NOT EXISTS (SELECT 1 FROM keylane_parked p
+                WHERE p.scope = ?1 AND p.partition = ?2 AND p.generation = a.generation AND p.offset = a.offset
+                AND p.requested_us IS NOT NULL)",
     )
     .bind(scope)
     .bind(partition)
@@ -347,8 +349,8 @@ pub(crate) async fn attempts(
     partition: u32,
 ) -> Result<Vec<AttemptRow>, Error> {
     let rows = sqlx::query(
-        "SELECT offset, id, attempts, crashes, started_by, first_us, failure
-         FROM keylane_attempts WHERE scope = ?1 AND partition = ?2 ORDER BY offset",
+        "SELECT generation, offset, id, attempts, crashes, started_by, first_us, failure
+         FROM keylane_attempts WHERE scope = ?1 AND partition = ?2 ORDER BY generation, offset",
     )
     .bind(scope)
     .bind(partition)
@@ -361,6 +363,7 @@ pub(crate) async fn attempts(
 fn attempt(row: &SqliteRow) -> Result<AttemptRow, Error> {
     let started_by: Option<Vec<u8>> = row.get("started_by");
     Ok(AttemptRow {
+        generation: unsigned(row.get("generation")),
         offset: unsigned(row.get("offset")),
         id: Text::from(row.get::<String, _>("id")),
         attempts: row.get("attempts"),

@@ -11,7 +11,7 @@ use crate::parked_row::{self, COLUMNS};
 use crate::scope::signed;
 use crate::session::key;
 
-/// So many released events are told at once; the others when these are done.
+/// So many released events are told at once; the others later, whether or not these are done by then.
 const RELEASED_MAX: i64 = 100;
 /// A page of dead letters is no longer.
 const PAGE_MAX: usize = 1000;
@@ -73,18 +73,40 @@ pub(crate) async fn request_release(store: &SqliteStore, id: &ParkedId) -> Resul
     }
 }
 
-/// Released events of all partitions that a session owns.
+/// Released events of all partitions that a session owns, page by page: what its owner can't run for now must not
+/// keep the others from it.
 pub(crate) async fn released_to(
     connection: &mut SqliteConnection,
     session: SessionId,
 ) -> Result<Vec<Parked>, Error> {
     let sql = format!(
         "SELECT {COLUMNS} JOIN keylane_claims c ON c.scope = p.scope AND c.partition = p.partition
-         WHERE c.owner = ?1 AND p.requested_us IS NOT NULL ORDER BY p.place LIMIT ?2"
+         WHERE c.owner = ?1 AND p.requested_us IS NOT NULL
+            AND p.place > (SELECT told_place FROM keylane_sessions WHERE id = ?1)
+         ORDER BY p.place LIMIT ?2"
     );
-    let rows =
-        sqlx::query(AssertSqlSafe(sql)).bind(key(session)).bind(RELEASED_MAX).fetch_all(connection).await;
-    read_all(rows)
+    let query = sqlx::query(AssertSqlSafe(sql)).bind(key(session)).bind(RELEASED_MAX);
+    let released = read_all(query.fetch_all(&mut *connection).await)?;
+    // A full page may have another behind it; else it begins again.
+    let last = released.last().filter(|_| released.len() == RELEASED_MAX.unsigned_abs() as usize);
+    sqlx::query(
+        "UPDATE keylane_sessions SET told_place = coalesce((SELECT p.place FROM keylane_parked p
+            JOIN keylane_scopes s ON s.id = p.scope
+            WHERE s.subscription = ?2 AND s.broker = ?3 AND s.source = ?4
+                AND p.partition = ?5 AND p.generation = ?6 AND p.offset = ?7), 0)
+         WHERE id = ?1",
+    )
+    .bind(key(session))
+    .bind(last.map(|parked| parked.scope.subscription.to_string()))
+    .bind(last.map(|parked| parked.scope.broker.to_string()))
+    .bind(last.map(|parked| parked.scope.source.to_string()))
+    .bind(last.map(|parked| parked.partition))
+    .bind(last.map(|parked| signed(parked.generation)))
+    .bind(last.map(|parked| signed(parked.offset)))
+    .execute(connection)
+    .await
+    .map_err(|error| failed("could not note what was told", error))?;
+    Ok(released)
 }
 
 /// Released events of one partition.

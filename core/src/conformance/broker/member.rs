@@ -9,6 +9,7 @@ use crate::broker::{
     Base, Broker, Capabilities, Change, Consumer, Handback, Partition, Pulled, Settles, Start,
 };
 use crate::delivery::{Delivery, Settlement};
+use crate::error::Error;
 
 /// A consumer with what it knows of its partitions. It starts what it is assigned and hands back what is
 /// revoked, unless a check does so itself.
@@ -31,6 +32,8 @@ pub(super) enum Came {
     Deliveries(Vec<Delivery>),
     Change,
     Revoking(Vec<Partition>, Handback),
+    /// The partition, the epoch under which it was read, and why.
+    Broken(Partition, u64, Error),
     /// Nothing within the time, or a fault that may pass.
     Nothing,
 }
@@ -95,6 +98,7 @@ impl<'h, H: Harness> Member<'h, H> {
                 self.drop_partitions(&partitions);
                 Came::Revoking(partitions, handback)
             }
+            Change::Broken { partition, epoch, error } => Came::Broken(partition, epoch, error),
         }
     }
 

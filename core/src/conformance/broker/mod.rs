@@ -49,7 +49,8 @@ pub use publish::{
     publish_too_large_fails_alone,
 };
 pub use reading::{
-    bounds_describe_the_log, nothing_before_start, origin_follows_the_reset, start_reads_from_position,
+    bounds_describe_the_log, broken_partition_stops_alone, nothing_before_start, origin_follows_the_reset,
+    stale_start_is_harmless, start_reads_from_position,
 };
 pub use settle::{
     settle_by_entry, settled_is_not_redelivered, stale_settle_is_harmless, unsettled_is_redelivered,
@@ -136,6 +137,11 @@ pub trait Faults: Send + Sync {
 
     /// Deletes a source under its readers; false when this can't be done.
     async fn delete(&self, source: &str) -> bool;
+
+    /// Lets go of a partition's records below an offset, as retention does; false when this can't be done.
+    async fn expire(&self, _source: &str, _partition: Partition, _below: u64) -> bool {
+        false
+    }
 }
 
 /// Makes a test of every check of [`conformance::broker`](crate::conformance::broker).
@@ -153,6 +159,8 @@ macro_rules! broker_conformance {
             pull_resumes_by_itself
             nothing_before_start
             start_reads_from_position
+            stale_start_is_harmless
+            broken_partition_stops_alone
             bounds_describe_the_log
             origin_follows_the_reset
             unsettled_is_redelivered

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use super::Harness;
-use super::member::texts;
+use super::member::{Came, texts};
 use super::stage::{Stage, numbered};
-use crate::broker::Reset;
+use crate::broker::{Reset, Start};
 use crate::conformance::skipped;
 use crate::delivery::Delivery;
 use crate::env::Timestamp;
+use crate::error::ErrorKind;
 use crate::event::Record;
 
 const NO_PARTITIONS: &str = "the broker has no partitions";
@@ -35,6 +36,69 @@ pub async fn nothing_before_start<H: Harness>(harness: &H) {
         taken.iter().all(|delivery| delivery.place.epoch == 9),
         "an older epoch's delivery after a new start"
     );
+}
+
+/// Whoever starts late, under a claim that is over, takes nothing away from the present one.
+pub async fn stale_start_is_harmless<H: Harness>(harness: &H) {
+    let stage = Stage::new(harness, 1).await;
+    if !stage.can.partitions {
+        return skipped("stale_start_is_harmless", NO_PARTITIONS);
+    }
+    let receipts = stage.publish_texts(numbered(0..6)).await;
+    let at = |number: usize| receipts[number].offset.unwrap_or(number as u64);
+    let mut member = stage.join("g").await;
+    member.auto = false;
+    member.hold(1).await;
+    member.start(0, at(2), 9).await;
+    let mut taken = member.take(2).await;
+    let stale = Start { partition: 0, offset: at(0), epoch: 7 };
+    member.consumer.start(vec![stale]).await.expect("a start that comes late is passed over");
+    // The member itself asserts epoch and order of each delivery.
+    taken.extend(member.take(2).await);
+    assert_eq!(texts(&taken), numbered(2..6).collect::<Vec<_>>());
+}
+
+/// What can't be read of one partition stops that one alone, and a new start reads it again.
+pub async fn broken_partition_stops_alone<H: Harness>(harness: &H) {
+    const CHECK: &str = "broken_partition_stops_alone";
+    let stage = Stage::new(harness, 2).await;
+    let Some(faults) = harness.faults().filter(|_| stage.can.partitions) else {
+        return skipped(CHECK, "no partitions, or none that can be broken");
+    };
+    let mut receipts = Vec::new();
+    for record in keys(20) {
+        receipts.extend(stage.publish(vec![record]).await);
+    }
+    let of = |partition| {
+        let there = receipts.iter().filter(|receipt| receipt.partition == Some(partition));
+        there.filter_map(|receipt| receipt.offset).collect::<Vec<u64>>()
+    };
+    let (overtaken, whole) = (of(0), of(1));
+    if !faults.expire(&stage.source, 0, overtaken[2]).await {
+        return skipped(CHECK, "the harness can't let records expire");
+    }
+    let mut member = stage.join("g").await;
+    member.auto = false;
+    member.hold(2).await;
+    member.start(0, overtaken[0], 7).await;
+    member.start(1, whole[0], 7).await;
+    let (mut broken, mut taken) = (Vec::new(), Vec::new());
+    let deadline = harness.env().now() + harness.patience();
+    while broken.is_empty() || taken.len() < whole.len() {
+        match member.pull(3, harness.patience()).await {
+            Came::Broken(partition, epoch, error) => broken.push((partition, epoch, error.kind())),
+            Came::Deliveries(deliveries) => taken.extend(deliveries),
+            _ => {}
+        }
+        assert!(harness.env().now() < deadline, "the break and the others in time: {broken:?}, {taken:?}");
+    }
+    assert_eq!(broken, [(0, 7, ErrorKind::LogChanged)]);
+    assert!(taken.iter().all(|delivery| delivery.place.partition == 1), "over a gap: {taken:?}");
+    member.hears_nothing("of a broken partition").await;
+    let low = member.consumer.bounds(0).await.expect("a partition has bounds").low;
+    member.start(0, low, 8).await;
+    let left = overtaken.iter().filter(|offset| **offset >= low).count();
+    assert_eq!(member.take(left).await[0].place.offset, low, "read again");
 }
 
 /// Reading begins exactly at the given offset, whatever the broker has committed.

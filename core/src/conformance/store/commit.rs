@@ -141,6 +141,8 @@ pub async fn commit_leaves_out_lost_claims<H: Harness>(harness: &H) {
         .and(&given)
         .with(finish(0, "given"), effect("given"));
     assert_eq!(a.fates(group).await, [Fate::Committed, Fate::Excluded, Fate::Excluded]);
+    let positions = a.commit(Group::of(&kept).and(&lost).and(&given)).await;
+    assert_eq!(positions.written, [0], "whose position was written, without an event that says so");
     assert_eq!(harness.rows("kept").await, ["by a"]);
     assert_eq!(harness.rows("lost").await, [""; 0], "an effect of a lost claim");
     assert_eq!(harness.rows("given").await, [""; 0], "an effect of a claim given back");
@@ -177,6 +179,23 @@ pub async fn position_holds_what_survived<H: Harness>(harness: &H) {
     let watermark = Watermark::restore(position.base, &position.sparse, 64).expect("it can be read");
     let finished = [0, 1, 2, 3, 4, 5].map(|offset| watermark.is_finished(offset));
     assert_eq!(finished, [true, false, true, true, false, true], "offsets 0 to 5; a duplicate is finished");
+}
+
+/// A try and a mark say nothing of the ledger: the event's end finds out who was first.
+pub async fn notes_ask_no_ledger<H: Harness>(harness: &H) {
+    let a = worker(harness, "a").await;
+    let b = worker(harness, "b").await;
+    let (claim, other) = (a.claim(0).await, b.claim(1).await);
+    b.commit(Group::of(&other).event(finish(0, "x")).event(park(dead(1, 1, "y")))).await;
+    let mark = CommitEvent { verdict: Verdict::Started(attempt_row(0, "x", 0)), ..finish(0, "x") };
+    let group = || Group::of(&claim).event(tried(1, "y", 1));
+    assert_eq!(a.fates(group()).await, [Fate::Committed]);
+    assert_eq!(a.fates(Group::of(&claim).event(mark)).await, [Fate::Committed]);
+    let resolved = a.store.resolve(&group().event(tried(2, "z", 1)).build(a.session)).await;
+    assert_eq!(resolved.expect("a truth"), [Fate::Committed, Fate::Behind]);
+    let ends = Group::of(&claim).event(finish(0, "x")).event(finish(1, "y"));
+    assert_eq!(a.fates(ends).await, [Fate::Duplicate, Fate::Duplicate]);
+    assert_eq!(a.claim(0).await.position.map(|at| at.base), Some(2), "and nothing is left open");
 }
 
 /// Recorded attempts come back with the next claim, and go with the finish.

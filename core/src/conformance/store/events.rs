@@ -53,6 +53,7 @@ pub(super) fn tried(offset: u64, id: &str, attempts: u32) -> CommitEvent {
 
 pub(super) fn attempt_row(offset: u64, id: &str, attempts: u32) -> AttemptRow {
     AttemptRow {
+        generation: 0,
         offset,
         id: Text::from(id),
         attempts,

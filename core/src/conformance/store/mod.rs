@@ -28,12 +28,12 @@ pub use claims::{
 };
 pub use commit::{
     attempts_are_kept, commit_checks_session, commit_is_atomic, commit_leaves_out_lost_claims, commit_once,
-    position_holds_what_survived,
+    notes_ask_no_ledger, position_holds_what_survived,
 };
 pub use commit_failures::{failed_commit_finds_the_culprit, failed_effect_fails_alone};
 pub use commit_time::{effects_share_the_limit, endless_effect_fails_alone};
 pub use operators::{
-    dead_letters_are_listed, release_reaches_the_owner, sweep_forgets_only_the_old,
+    dead_letters_are_listed, release_reaches_the_owner, releases_are_all_told, sweep_forgets_only_the_old,
     unpark_is_arbitrated_by_the_row,
 };
 pub use reposition::{
@@ -123,9 +123,11 @@ macro_rules! store_conformance {
             effects_share_the_limit
             position_holds_what_survived
             resolve_waits_out_the_lost_commit
+            notes_ask_no_ledger
             attempts_are_kept
             dead_letters_are_listed
             release_reaches_the_owner
+            releases_are_all_told
             unpark_is_arbitrated_by_the_row
             sweep_forgets_only_the_old
         }

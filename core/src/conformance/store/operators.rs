@@ -84,6 +84,27 @@ pub async fn release_reaches_the_owner<H: Harness>(harness: &H) {
     assert_eq!(gone, ReleaseAnswer::Missing);
 }
 
+/// However many were asked for and are not done, a few renewals tell of each.
+pub async fn releases_are_all_told<H: Harness>(harness: &H) {
+    const LETTERS: u64 = 120;
+    let a = worker(harness, "a").await;
+    let claim = a.claim(0).await;
+    let letters = (0..LETTERS).map(|at| dead(0, at, &format!("letter-{at}")));
+    let ids: Vec<_> = letters.clone().map(|letter| letter.parked_id()).collect();
+    a.commit(letters.fold(Group::of(&claim), |group, letter| group.event(park(letter)))).await;
+    for id in ids {
+        a.store.request_release(id).await.expect("a request is answered");
+    }
+    for round in 0..2 {
+        let mut told = std::collections::BTreeSet::new();
+        for _ in 0..5 {
+            let released = a.store.renew(a.session).await.expect("a renewal").released;
+            told.extend(released.into_iter().map(|letter| letter.offset));
+        }
+        assert_eq!(told.len() as u64, LETTERS, "round {round}");
+    }
+}
+
 /// Deleting the parked row decides, not ledger or position; the loser leaves no trace.
 pub async fn unpark_is_arbitrated_by_the_row<H: Harness>(harness: &H) {
     let a = worker(harness, "a").await;

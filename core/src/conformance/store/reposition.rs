@@ -1,10 +1,15 @@
 //! Repositioning: an operator's act that opens a new generation of a partition (rule L2).
 
 use super::Harness;
-use super::events::{by_position, dead, finish, insert, park, payload, tried, unpark, with_payload};
+use super::events::{
+    attempt_row, by_position, dead, finish, insert, park, payload, tried, unpark, with_payload,
+};
 use super::stage::{Group, LONG, Worker, billing, scope, worker, worker_for};
 use crate::event::PayloadHash;
-use crate::store::{Admission, DeadQuery, Fate, Parked, ReadFrom, ReleaseAnswer, Reposition, Scope, Witness};
+use crate::store::{
+    Admission, AttemptRow, Claim, CommitEvent, DeadQuery, Fate, Parked, ReadFrom, ReleaseAnswer, Reposition,
+    Scope, Verdict, Witness,
+};
 use crate::text::Text;
 
 async fn reposition(by: &Worker, scope: Scope, partition: Option<u32>, to: ReadFrom) -> Vec<u32> {
@@ -132,8 +137,7 @@ pub async fn reposition_keeps_ledger_and_parked_rows<H: Harness>(harness: &H) {
     let other =
         Parked { generation: anew.generation, payload: PayloadHash::of(b"other"), ..dead(0, 1, "other") };
     let parked = with_payload(park(other.clone()), "other");
-    let group =
-        Group::of(&anew).event(by_position(3)).event(crate::store::CommitEvent { ledger: None, ..parked });
+    let group = Group::of(&anew).event(by_position(3)).event(CommitEvent { ledger: None, ..parked });
     assert_eq!(a.fates(group).await, [Fate::Committed, Fate::Committed], "another row at the same offset");
     let query = DeadQuery { subscription: "billing".into(), after: Some(letter.parked_id()), limit: 10 };
     let listed = a.store.dead_letters(query).await.expect("dead letters are listed");
@@ -148,4 +152,27 @@ pub async fn reposition_keeps_ledger_and_parked_rows<H: Harness>(harness: &H) {
     assert_eq!(a.fates(run).await, [Fate::Committed]);
     let query = DeadQuery { subscription: "billing".into(), after: None, limit: 10 };
     assert_eq!(a.store.dead_letters(query).await.expect("dead letters are listed"), [other]);
+    attempts_are_of_a_generation(&a).await;
+}
+
+/// What runs from the parking table and what is read now may have one offset, and are two events.
+async fn attempts_are_of_a_generation(a: &Worker) {
+    let letter = dead(2, 1, "old");
+    a.commit(Group::of(&a.claim(2).await).event(park(letter.clone()))).await;
+    reposition(a, billing(), Some(2), ReadFrom::Earliest).await;
+    a.store.request_release(letter.parked_id()).await.expect("a request is answered");
+    let claim = a.claim(2).await;
+    let present = AttemptRow { generation: claim.generation, ..attempt_row(1, "now", 3) };
+    let present = CommitEvent { verdict: Verdict::Tried(present), ..finish(1, "now") };
+    let again = unpark(tried(1, "old", 9), letter.parked_id());
+    let fates = a.fates(Group::of(&claim).event(again).event(present)).await;
+    assert_eq!(fates, [Fate::Committed, Fate::Committed]);
+    let of =
+        |claim: Claim| claim.attempts.iter().map(|row| (row.generation, row.attempts)).collect::<Vec<_>>();
+    let claim = a.claim(2).await;
+    let generation = claim.generation;
+    let run = Group::of(&claim).event(unpark(finish(1, "old"), letter.parked_id()));
+    assert_eq!(of(claim), [(0, 9), (generation, 3)], "both are kept");
+    assert_eq!(a.fates(run).await, [Fate::Committed]);
+    assert_eq!(of(a.claim(2).await), [(generation, 3)], "the end of one leaves the other's");
 }

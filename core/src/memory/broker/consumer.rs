@@ -30,23 +30,26 @@ struct Seat {
     source: Arc<str>,
     group: Arc<str>,
     member: u64,
+    /// How many the source had at the start.
+    partitions: u32,
 }
 
 impl MemoryConsumer {
     pub(super) fn join(server: &MemoryBroker, env: &Env, spec: &ConsumerSpec) -> Result<Self, Error> {
         let limit = server.handback_by(env);
-        let member = server.change(|state| {
+        let (member, partitions) = server.change(|state| {
             if state.away {
                 return Err(away());
             }
             let member = state.number();
             let source = state.sources.get_mut(&*spec.source).ok_or_else(|| unknown_source(&spec.source))?;
             let group = source.groups.entry(spec.group.to_string()).or_default();
-            group.join(member, source.partitions.len(), limit);
-            Ok(member)
+            let partitions = source.partitions.len();
+            group.join(member, partitions, limit);
+            Ok((member, u32::try_from(partitions).unwrap_or(u32::MAX)))
         })?;
         let (source, group) = (spec.source.clone(), spec.group.clone());
-        let seat = Seat { server: server.clone(), env: env.clone(), source, group, member };
+        let seat = Seat { server: server.clone(), env: env.clone(), source, group, member, partitions };
         Ok(Self { seat, reset: spec.reset, left: AtomicBool::new(false) })
     }
 
@@ -68,10 +71,22 @@ impl MemoryConsumer {
         if server.state().group_mut(&self.seat.source, &self.seat.group).is_some_and(|group| overdue(group)) {
             self.seat.with_group(|group| group.expire(now, limit));
         }
-        self.seat.with_source(|source| look(source, &self.seat.group, *member, credits))?.ok_or_else(|| {
-            // A source that was deleted and created again has none of the groups from before.
-            Error::new(ErrorKind::LogChanged, "this member is not in its group any more; make a new consumer")
-        })
+        let found = self.seat.with_source(|source| look(source, &self.seat.group, *member, credits))?;
+        Ok(found.unwrap_or_else(|| self.rejoin()))
+    }
+
+    /// A source that was deleted and created again has none of the groups from before: this member loses what it
+    /// had and joins anew. What the partitions hold now is for their next claims to judge (rule L2).
+    fn rejoin(&self) -> Look {
+        let Seat { server, env, source, group, member, partitions } = &self.seat;
+        let limit = server.handback_by(env);
+        server.change(|state| {
+            if let Some(source) = state.sources.get_mut(&**source) {
+                let count = source.partitions.len();
+                source.groups.entry(group.to_string()).or_default().join(*member, count, limit);
+            }
+        });
+        Look::Change(News::Lost((0..*partitions).collect()))
     }
 }
 
@@ -94,6 +109,17 @@ impl Seat {
         match news {
             News::Assigned(partitions) => Change::Assigned(partitions),
             News::Lost(partitions) => Change::Lost(partitions),
+            News::Broken { partition, reading, low } => {
+                let what = format!(
+                    "the records of {:?}/{partition} from {} on expired before they were read; the first still there is {low}",
+                    self.source, reading.next
+                );
+                Change::Broken {
+                    partition,
+                    epoch: reading.epoch,
+                    error: Error::new(ErrorKind::LogChanged, what),
+                }
+            }
             News::Revoking(partitions) => {
                 let (seat, gone) = (self.clone(), partitions.clone());
                 let handback = Handback::new(move |bases| seat.hand_back(&gone, bases));
@@ -146,8 +172,12 @@ impl Consumer for MemoryConsumer {
             for Start { partition, offset, epoch } in starts {
                 let held = group.has(member, partition);
                 if let Some(member) = group.members.get_mut(&member).filter(|_| held) {
+                    // A start of an older claim comes late, and means nothing any more.
+                    if member.reading.get(&partition).is_some_and(|reading| reading.epoch > epoch) {
+                        continue;
+                    }
                     member.paused.remove(&partition);
-                    member.reading.insert(partition, Reading { next: offset, epoch });
+                    member.reading.insert(partition, Reading { next: offset, epoch, broken: false });
                 }
             }
         });

@@ -1,6 +1,7 @@
 //! What a pull finds on the server at one moment.
 
 use super::assign::Hold;
+use super::log::Log;
 use super::server::{Group, News, Source};
 use crate::broker::Partition;
 use crate::delivery::{Delivery, Place, Ticket};
@@ -23,8 +24,22 @@ pub(super) fn look(source: &mut Source, group: &str, member: u64, credits: usize
     if !news.is_empty() {
         return Some(Look::Change(news.remove(0)));
     }
+    if let Some(broken) = broken(source, group, member) {
+        return Some(Look::Change(broken));
+    }
     let deliveries = deliveries(source, group, member, credits);
     Some(if deliveries.is_empty() { Look::Nothing(deadline) } else { Look::Deliveries(deliveries) })
+}
+
+/// L2: a gap is never passed over in silence.
+fn broken(source: &mut Source, group: &str, number: u64) -> Option<News> {
+    let Source { partitions, groups, .. } = source;
+    let member = groups.get_mut(group)?.members.get_mut(&number)?;
+    let low_of = |at: Partition| partitions.get(at as usize).map_or(0, Log::low);
+    let overtaken = member.reading.iter_mut().find(|(at, r)| !r.broken && r.next < low_of(**at));
+    let (partition, reading) = overtaken?;
+    reading.broken = true;
+    Some(News::Broken { partition: *partition, reading: *reading, low: low_of(*partition) })
 }
 
 fn deliveries(source: &mut Source, group: &str, number: u64, credits: usize) -> Vec<Delivery> {
@@ -33,7 +48,8 @@ fn deliveries(source: &mut Source, group: &str, number: u64, credits: usize) -> 
     let Some(member) = members.get_mut(&number) else { return Vec::new() };
     // Nothing more of a partition once its revocation began.
     let mine = |at: &Partition| matches!(holds.get(at), Some(Hold::Held(of)) if *of == number);
-    let open = member.reading.keys().filter(|at| mine(at) && !member.paused.contains(at));
+    let whole = member.reading.iter().filter(|(_, reading)| !reading.broken).map(|(at, _)| at);
+    let open = whole.filter(|at| mine(at) && !member.paused.contains(at));
     let mut open: Vec<Partition> = open.copied().collect();
     let first = open.iter().position(|partition| *partition >= member.turn).unwrap_or(0);
     open.rotate_left(first);

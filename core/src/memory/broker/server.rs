@@ -48,12 +48,20 @@ pub(super) enum News {
     Assigned(Vec<Partition>),
     Revoking(Vec<Partition>),
     Lost(Vec<Partition>),
+    /// Retention overtook this reader.
+    Broken {
+        partition: Partition,
+        reading: Reading,
+        low: u64,
+    },
 }
 
 #[derive(Clone, Copy)]
 pub(super) struct Reading {
     pub(super) next: u64,
     pub(super) epoch: u64,
+    /// What comes next is gone, and its member was told.
+    pub(super) broken: bool,
 }
 
 impl State {

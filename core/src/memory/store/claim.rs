@@ -48,14 +48,15 @@ impl State {
     fn grant(&mut self, request: &ClaimRequest, row: ClaimRow) -> Claim {
         let ClaimRequest { scope, partition, .. } = request;
         let base = row.position.as_ref().map_or(0, |position| position.base);
-        let place = |offset| (scope.clone(), *partition, offset);
+        let place = |at| (scope.clone(), *partition, at, at);
         let requested =
             || self.parking.requested().filter(|row| row.scope == *scope && row.partition == *partition);
         // A duplicate finishes its offset without a word on its attempts; they go here. Those of a released
         // dead letter stay: its offset was finished when it was parked.
-        let released: BTreeSet<u64> = requested().map(|row| row.offset).collect();
-        self.attempts.retain(|(of, at, offset), _| {
-            (of, at) != (scope, partition) || *offset >= base || released.contains(offset)
+        let released: BTreeSet<_> = requested().map(|row| (row.generation, row.offset)).collect();
+        self.attempts.retain(|(of, at, generation, offset), _| {
+            let open = *generation == row.generation && *offset >= base;
+            (of, at) != (scope, partition) || open || released.contains(&(*generation, *offset))
         });
         let attempts = self.attempts.range(place(0)..=place(u64::MAX)).map(|(_, row)| row.clone());
         Claim {
@@ -100,7 +101,7 @@ impl State {
             row.repositioned = row.owner.is_some();
             found.push(*at);
         }
-        self.attempts.retain(|(of, at, _), _| of != scope || !meant(*at));
+        self.attempts.retain(|(of, at, ..), _| of != scope || !meant(*at));
         found
     }
 }

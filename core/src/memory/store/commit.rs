@@ -48,7 +48,8 @@ pub(super) async fn commit(memory: &Memory, group: &CommitGroup) -> Result<Commi
             Err(error) => return Err(error),
         }
     }
-    Ok(Committed { fates: run.fates, wanted })
+    let written = (0..run.held.len()).filter(|claim| run.held[*claim]).collect();
+    Ok(Committed { fates: run.fates, written, wanted })
 }
 
 /// How one transaction ended.
@@ -214,7 +215,7 @@ impl<'g> Run<'g> {
                 tx.park((**parked).clone());
             }
         }
-        tx.forget_attempt(claim, event.offset);
+        tx.forget_attempt(claim, event.unpark.as_ref(), event.offset);
     }
 
     fn fail(&mut self, unit: usize, failure: &Failure) {

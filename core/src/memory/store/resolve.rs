@@ -22,7 +22,7 @@ impl State {
     fn durable(&self, claim: &ClaimRef, event: &CommitEvent) -> Option<Fate> {
         match &event.verdict {
             Verdict::Tried(row) | Verdict::Started(row) => {
-                let place = (claim.scope.clone(), claim.partition, row.offset);
+                let place = (claim.scope.clone(), claim.partition, row.generation, row.offset);
                 (self.attempts.get(&place) == Some(row)).then_some(Fate::Committed)
             }
             Verdict::Park(parked) => match self.parking.at(&parked.parked_id()) {

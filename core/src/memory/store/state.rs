@@ -24,8 +24,8 @@ pub(super) struct State {
     pub(super) tables: Tables,
 }
 
-/// A record's place, by which attempts and parked rows are named.
-pub(super) type Place = (Scope, Partition, u64);
+/// A record's place: with the generation in which it was read, and its offset.
+pub(super) type Place = (Scope, Partition, u64, u64);
 
 /// A worker's row.
 pub(super) struct SessionRow {

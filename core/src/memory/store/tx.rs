@@ -129,16 +129,19 @@ impl MemoryTx {
     }
 
     pub(super) fn attempt(&mut self, claim: &ClaimRef, row: AttemptRow) {
-        let place = (claim.scope.clone(), claim.partition, row.offset);
+        let place = (claim.scope.clone(), claim.partition, row.generation, row.offset);
         let before = self.state.attempts.insert(place.clone(), row);
         self.journal.push(Undo::Attempt(place, before));
     }
 
-    pub(super) fn forget_attempt(&mut self, claim: &ClaimRef, offset: u64) {
+    /// `unpark`: it ran from the parking table, under that name.
+    pub(super) fn forget_attempt(&mut self, claim: &ClaimRef, unpark: Option<&ParkedId>, offset: u64) {
         if self.state.attempts.is_empty() {
             return;
         }
-        let place = (claim.scope.clone(), claim.partition, offset);
+        let present = || self.state.row(claim).map_or(0, |row| row.generation);
+        let generation = unpark.map_or_else(present, |parked| parked.generation);
+        let place = (claim.scope.clone(), claim.partition, generation, offset);
         if let Some(before) = self.state.attempts.remove(&place) {
             self.journal.push(Undo::Attempt(place, Some(before)));
         }

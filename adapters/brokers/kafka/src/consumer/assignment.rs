@@ -91,15 +91,17 @@ impl Assignment {
     }
 
     /// Begins to fetch, each partition exactly at its offset. One that is not ours any more is passed
-    /// over: its change is on the way.
+    /// over: its change is on the way. So is one of a claim that is over.
     pub(super) fn start(
         &mut self,
         consumer: &BaseConsumer<Member>,
         inbox: &Inbox,
         starts: &[Start],
     ) -> KafkaResult<()> {
-        let starts: Vec<&Start> =
-            starts.iter().filter(|start| self.ours.contains(&start.partition)).collect();
+        let starts: Vec<&Start> = starts
+            .iter()
+            .filter(|start| self.ours.contains(&start.partition) && !self.is_stale(start))
+            .collect();
         let mut fresh = TopicPartitionList::with_capacity(starts.len());
         for start in &starts {
             let (partition, offset) = (super::native(start.partition), offset(start.offset));
@@ -125,6 +127,12 @@ impl Assignment {
             self.commits.started(start.partition, start.epoch);
         }
         Ok(())
+    }
+
+    /// Of a claim that is over, while a later one reads already.
+    fn is_stale(&self, start: &Start) -> bool {
+        let reader = self.readers.get(start.partition as usize).and_then(Option::as_ref);
+        reader.is_some_and(|reader| reader.epoch > start.epoch)
     }
 
     /// Serves what the group decided, one turn after the other.

@@ -66,6 +66,12 @@ impl<'g> Judge<'g> {
         if !self.facts.claims[event.claim].held {
             return Fate::Excluded;
         }
+        let blocked = self.blocked.contains(&(event.claim, &event.key[..]));
+        // A try or a mark finishes nothing: that somebody else finished the event is for its end to find, which
+        // then marks its offset.
+        if is_note(event) && event.unpark.is_none() {
+            return if blocked { Fate::Behind } else { Fate::Committed };
+        }
         // C2: only what is new goes on.
         match self.facts.standing(number, event) {
             Admission::Finished | Admission::Parked => return Fate::Duplicate,
@@ -78,7 +84,7 @@ impl<'g> Judge<'g> {
         if let Some(fate) = self.twice(event) {
             return fate;
         }
-        if self.blocked.contains(&(event.claim, &event.key[..])) { Fate::Behind } else { Fate::Committed }
+        if blocked { Fate::Behind } else { Fate::Committed }
     }
 
     /// The same id for the second time in one transaction.
@@ -117,6 +123,11 @@ impl<'g> Judge<'g> {
     fn name(&self, event: &'g CommitEvent) -> (Option<i64>, &'g str) {
         (self.facts.claims[event.claim].scope, event.id.as_str())
     }
+}
+
+/// A try or a mark: written beside the event, which stays open.
+pub(super) fn is_note(event: &CommitEvent) -> bool {
+    matches!(event.verdict, Verdict::Tried(_) | Verdict::Started(_))
 }
 
 /// The payload under which an event takes its id: by finishing or by being parked. A try takes nothing,

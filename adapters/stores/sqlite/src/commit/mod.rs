@@ -27,14 +27,15 @@ use pass::{Mode, Ran};
 
 pub(crate) async fn commit(store: &SqliteStore, group: &CommitGroup) -> Result<Committed, Error> {
     let mut course = Course::new(group);
-    let mut wanted = Vec::new();
+    let (mut written, mut wanted) = (Vec::new(), Vec::new());
     let whole = 0..group.units.len();
     let mut todo = vec![whole];
     let mut failed = BTreeMap::new();
     while let Some(units) = todo.pop() {
         match transact(store, &course, units.clone(), &mut failed).await {
-            Ok(Answer::Committed { fates, wanted: reported }) => {
+            Ok(Answer::Committed { fates, written: claims, wanted: reported }) => {
                 course.adopt(&units, fates);
+                written = claims;
                 wanted = reported;
             }
             Ok(Answer::Refused(failure)) => match units.len() {
@@ -56,7 +57,7 @@ pub(crate) async fn commit(store: &SqliteStore, group: &CommitGroup) -> Result<C
             Err(error) => return Err(error),
         }
     }
-    Ok(Committed { fates: course.fates, wanted })
+    Ok(Committed { fates: course.fates, written, wanted })
 }
 
 /// What became of the group so far.
@@ -103,6 +104,7 @@ impl<'g> Course<'g> {
 enum Answer {
     Committed {
         fates: Vec<Fate>,
+        written: Vec<usize>,
         wanted: Vec<ClaimRef>,
     },
     /// The commit itself failed by a constraint; nothing was written.
@@ -124,8 +126,8 @@ async fn transact(
         let mut writer = store.database.write().await?;
         let ran = pass::run(store, &mut writer, course, units.clone(), mode, failed).await;
         match ran {
-            Ok(Ran::Through { fates, wanted }) => match writer.commit().await {
-                Ok(()) => return Ok(Answer::Committed { fates, wanted }),
+            Ok(Ran::Through { fates, written, wanted }) => match writer.commit().await {
+                Ok(()) => return Ok(Answer::Committed { fates, written, wanted }),
                 Err(CommitError::Constraint(error)) => return Ok(Answer::Refused(error.into())),
                 Err(CommitError::Store(error)) => return Err(error),
             },

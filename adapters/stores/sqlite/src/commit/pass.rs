@@ -27,7 +27,7 @@ pub(super) enum Mode {
 /// How a pass ended.
 pub(super) enum Ran {
     /// All that may be written is written.
-    Through { fates: Vec<Fate>, wanted: Vec<ClaimRef> },
+    Through { fates: Vec<Fate>, written: Vec<usize>, wanted: Vec<ClaimRef> },
     /// An effect failed: to be replayed with savepoints.
     Failed,
     /// This unit's effects ended the transaction, or were given all of its time: to be replayed without it.
@@ -71,7 +71,8 @@ pub(super) async fn run(
     let positions = group.positions(&fates, |claim| facts.claims[claim].held);
     rows::positions(store, writer, group.session, &positions).await?;
     let wanted = if fence.wanted { session::wanted(writer, group.session).await? } else { Vec::new() };
-    Ok(Ran::Through { fates, wanted })
+    let written = (0..group.claims.len()).filter(|claim| facts.claims[*claim].held).collect();
+    Ok(Ran::Through { fates, written, wanted })
 }
 
 struct Pass<'a> {

@@ -5,6 +5,7 @@ use keylane::store::{Admission, AttemptRow, CommitEvent, CommitGroup, Fate, Verd
 use sqlx::SqliteConnection;
 
 use super::facts::Facts;
+use super::judge::is_note;
 use crate::{SqliteStore, claim, parking, session};
 
 /// U1: the write lock is taken first. It waits out the lost transaction, which may still be running,
@@ -56,7 +57,11 @@ async fn fate(
     if durable {
         return Ok(Fate::Committed);
     }
-    Ok(match facts.standing(number, event) {
+    let standing = match is_note(event) && event.unpark.is_none() {
+        true => Admission::Fresh,
+        false => facts.standing(number, event),
+    };
+    Ok(match standing {
         Admission::Finished | Admission::Parked => Fate::Duplicate,
         Admission::Conflict => Fate::Conflict,
         Admission::Fresh if facts.claims[event.claim].held => Fate::Behind,

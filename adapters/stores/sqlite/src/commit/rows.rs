@@ -74,27 +74,30 @@ async fn parking_rows(
     Ok(())
 }
 
-/// One statement a claim.
+/// One statement a claim, and one for each older generation of it.
 async fn clear_attempts(
     connection: &mut SqliteConnection,
     group: &CommitGroup,
     facts: &Facts,
     events: &[(usize, &CommitEvent)],
 ) -> Result<(), Error> {
-    let mut ended: BTreeMap<usize, Vec<i64>> = BTreeMap::new();
+    let mut ended: BTreeMap<(usize, Option<i64>), Vec<i64>> = BTreeMap::new();
     for (_, event) in events {
         if let Verdict::Finish | Verdict::Park(_) = event.verdict {
-            ended.entry(event.claim).or_default().push(signed(event.offset));
+            let generation = event.unpark.as_ref().map(|parked| signed(parked.generation));
+            ended.entry((event.claim, generation)).or_default().push(signed(event.offset));
         }
     }
-    for (claim, offsets) in ended {
+    for ((claim, generation), offsets) in ended {
         sqlx::query(
             "DELETE FROM keylane_attempts
-             WHERE scope = ?1 AND partition = ?2 AND offset IN (SELECT value FROM json_each(?3))",
+             WHERE scope = ?1 AND partition = ?2 AND offset IN (SELECT value FROM json_each(?3)) AND generation =
+                coalesce(?4, (SELECT generation FROM keylane_claims WHERE scope = ?1 AND partition = ?2))",
         )
         .bind(facts.claims[claim].scope)
         .bind(group.claims[claim].claim.partition)
         .bind(json(&offsets)?)
+        .bind(generation)
         .execute(&mut *connection)
         .await
         .map_err(|error| failed("could not clear attempts", error))?;
@@ -111,11 +114,12 @@ async fn keep_attempt(
 ) -> Result<(), Error> {
     sqlx::query(
         "INSERT OR REPLACE INTO keylane_attempts
-            (scope, partition, offset, id, attempts, crashes, started_by, first_us, failure)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+            (scope, partition, generation, offset, id, attempts, crashes, started_by, first_us, failure)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
     )
     .bind(scope)
     .bind(group.claims[event.claim].claim.partition)
+    .bind(signed(row.generation))
     .bind(signed(row.offset))
     .bind(row.id.as_str())
     .bind(row.attempts)
