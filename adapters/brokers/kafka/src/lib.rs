@@ -35,6 +35,7 @@ mod error;
 mod native;
 mod probe;
 mod publisher;
+mod refusal;
 
 use std::sync::Arc;
 
