@@ -180,6 +180,20 @@ mod tests {
     }
 
     #[test]
+    fn what_lets_nobody_in_names_the_keys_to_look_at() {
+        let of = |code, words: &str| {
+            refused("asking", Refusal { cause: KafkaError::Global(code), words: words.into() }).to_string()
+        };
+        let said = of(Code::Authentication, "b:1: Invalid username");
+        assert!(said.starts_with("asking: b:1: Invalid username; ") && said.contains("`sasl`"), "{said}");
+        assert!(of(Code::SSL, "b:1: certificate verify failed").contains("ca_file"));
+        let said = |said: &str| error("setting up", KafkaError::ClientCreation(said.into())).to_string();
+        assert!(said("ssl.ca.location failed: no such file").contains("ca_file"));
+        assert!(said("ssl.key.location failed: bad decrypt").contains("key_password"));
+        assert!(!said("no memory").contains(';'));
+    }
+
+    #[test]
     fn what_would_skip_records_is_final() {
         let of = |code| verdict(&KafkaError::MessageConsumption(code));
         // An unreadable batch must stop the partition: the base would pass over it like over a gap.
