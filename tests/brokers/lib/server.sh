@@ -7,11 +7,11 @@
 #   NAME_up       starts it and returns when it answers; gives up through `cannot WHY`
 #   NAME_down     ends what NAME_up started, and only that
 #   NAME_status   prints in a few words how it runs; false when it does not run
-#   NAME_env      prints the `export KEYLANE_TEST_NAME=…` line that tests read
+#   NAME_env      prints the line `export KEYLANE_TEST_NAME=…` that tests read, and further ones if they need more
 set -euo pipefail
 # shellcheck source=tests/brokers/lib/paths.sh
 source "$(dirname "${BASH_SOURCE[0]}")/paths.sh"
-for part in packages process ports docker java; do
+for part in packages process ports docker java certificates; do
     # shellcheck source=/dev/null
     source "$brokers/lib/$part.sh"
 done

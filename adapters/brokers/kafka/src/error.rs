@@ -3,12 +3,27 @@
 use keylane::{Class, Error, ErrorKind};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 
+use crate::refusal::Refusal;
+
 /// A failed call: `what` says what was tried and on what.
 pub(crate) fn error(what: impl Into<String>, cause: KafkaError) -> Error {
+    let said = cause.to_string();
+    build(what.into(), &said, cause)
+}
+
+/// A failed call behind which stands that the brokers let nobody in.
+pub(crate) fn refused(what: impl Into<String>, refusal: Refusal) -> Error {
+    build(what.into(), &refusal.words, refusal.cause)
+}
+
+fn build(what: String, said: &str, cause: KafkaError) -> Error {
     let (kind, class) = judge(&cause);
-    let remedy = cause.rdkafka_error_code().and_then(remedy).map_or(String::new(), |r| format!("; {r}"));
-    let what: String = what.into();
-    Error::new(kind, format!("{what}: {cause}{remedy}")).with_class(class).with_source(cause)
+    let remedy = match &cause {
+        KafkaError::ClientCreation(said) => creation_remedy(said),
+        _ => cause.rdkafka_error_code().and_then(remedy),
+    };
+    let remedy = remedy.map_or(String::new(), |remedy| format!("; {remedy}"));
+    Error::new(kind, format!("{what}: {said}{remedy}")).with_class(class).with_source(cause)
 }
 
 /// The source is not there: the one message for it, wherever it is noticed.
@@ -122,8 +137,30 @@ fn remedy(code: Code) -> Option<&'static str> {
         Code::UnsupportedFeature | Code::UnsupportedVersion => {
             "protocol = \"consumer\" needs Apache Kafka 4.0; write protocol = \"classic\""
         }
+        Code::Authentication | Code::SaslAuthenticationFailed | Code::UnsupportedSASLMechanism => {
+            "look at username, password and mechanism in the table `sasl`: the brokers must know this user by this mechanism"
+        }
+        Code::SSL => {
+            "look at the table `tls`: ca_file holds the authority that signed the brokers' certificates, which name the host of bootstrap_servers; where brokers ask for our certificate, certificate_file and key_file"
+        }
         _ => return None,
     })
+}
+
+/// librdkafka names its own properties; these are the keys they come from.
+fn creation_remedy(said: &str) -> Option<&'static str> {
+    let keys = [
+        ("ssl.ca.location", "look at ca_file in the table `tls`: a PEM file that can be read"),
+        (
+            "ssl.certificate.location",
+            "look at certificate_file in the table `tls`: a PEM file that can be read",
+        ),
+        (
+            "ssl.key.location",
+            "look at key_file and key_password in the table `tls`: a PEM file that can be read",
+        ),
+    ];
+    keys.into_iter().find(|(property, _)| said.contains(property)).map(|(_, remedy)| remedy)
 }
 
 #[cfg(test)]
@@ -140,6 +177,20 @@ mod tests {
         assert_eq!(of(Code::RequestTimedOut).kind(), ErrorKind::Timeout);
         assert!(!missing("orders").is_transient());
         assert!(missing("orders").to_string().contains("orders"));
+    }
+
+    #[test]
+    fn what_lets_nobody_in_names_the_keys_to_look_at() {
+        let of = |code, words: &str| {
+            refused("asking", Refusal { cause: KafkaError::Global(code), words: words.into() }).to_string()
+        };
+        let said = of(Code::Authentication, "b:1: Invalid username");
+        assert!(said.starts_with("asking: b:1: Invalid username; ") && said.contains("`sasl`"), "{said}");
+        assert!(of(Code::SSL, "b:1: certificate verify failed").contains("ca_file"));
+        let said = |said: &str| error("setting up", KafkaError::ClientCreation(said.into())).to_string();
+        assert!(said("ssl.ca.location failed: no such file").contains("ca_file"));
+        assert!(said("ssl.key.location failed: bad decrypt").contains("key_password"));
+        assert!(!said("no memory").contains(';'));
     }
 
     #[test]

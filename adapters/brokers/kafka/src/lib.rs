@@ -5,7 +5,8 @@
 //! A thread of the operating system polls librdkafka, copies records into shared chunks (`delivery`)
 //! and leaves them in the `consumer`'s inbox; `pull` cuts deliveries out of them. Assignment changes
 //! go the same way and overtake records. Positions are committed by a second thread; questions about a
-//! topic are asked by a third (`probe`), which all consumers of a broker share.
+//! topic are asked by a third (`probe`), which all consumers of a broker share; it also learns why brokers
+//! let nobody in (`refusal`).
 //!
 //! # What is promised, and how
 //!
@@ -19,6 +20,8 @@
 //!
 //! # What librdkafka does not do
 //!
+//! - A question that no broker could be asked is answered with "transport failure", whatever the reason; that
+//!   comes as an event beside it, which is read before the error is made.
 //! - An asynchronous commit never reports back through this client library, so commits block, on a
 //!   thread of their own.
 //! - Dropping a consumer takes long while brokers are away. It happens on the polling thread; closing
@@ -35,6 +38,7 @@ mod error;
 mod native;
 mod probe;
 mod publisher;
+mod refusal;
 
 use std::sync::Arc;
 

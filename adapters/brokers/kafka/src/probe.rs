@@ -15,8 +15,8 @@ use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::consumer::Quiet;
 use crate::error;
+use crate::refusal::{self, Asking, Refusal};
 
 /// Questions that may wait.
 const QUESTIONS: usize = 64;
@@ -32,7 +32,7 @@ pub(crate) struct Probe {
 type Question = Box<dyn FnOnce(&Client) + Send>;
 
 struct Client {
-    native: BaseConsumer<Quiet>,
+    native: BaseConsumer<Asking>,
     limit: Duration,
 }
 
@@ -41,7 +41,7 @@ impl Probe {
     pub(crate) fn start(mut native: ClientConfig, env: Env, limit: Duration) -> Result<Self, Error> {
         // The offset the next record gets, not the end of what is committed.
         native.set("isolation.level", "read_uncommitted");
-        let native = BaseConsumer::from_config_and_context(&native, Quiet)
+        let native = BaseConsumer::from_config_and_context(&native, Asking::default())
             .map_err(|cause| error::error("setting up a kafka client", cause))?;
         let (questions, mut queue) = mpsc::channel::<Question>(QUESTIONS);
         let client = Client { native, limit };
@@ -88,7 +88,7 @@ impl Probe {
         let (answer, answered) = oneshot::channel();
         let question: Question = Box::new(move |client| {
             if !answer.is_closed() {
-                drop(answer.send(question(client)));
+                drop(answer.send(client.answer(question)));
             }
         });
         let asked = async {
@@ -99,10 +99,11 @@ impl Probe {
         let limit = self.limit + Duration::from_millis(500);
         let answer = self.env.timeout("asking kafka", limit, asked).await;
         answer.and_then(|answer| answer).map_err(|error| error.context(format!("topic {topic:?}")))?.map_err(
-            |cause| match cause.rdkafka_error_code() {
-                Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
+            |(cause, refusal)| match (cause.rdkafka_error_code(), refusal) {
+                (Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic), _) => {
                     error::missing(topic)
                 }
+                (_, Some(refusal)) => error::refused(format!("asking kafka for topic {topic:?}"), refusal),
                 _ => error::error(format!("asking kafka for topic {topic:?}"), cause),
             },
         )
@@ -110,6 +111,20 @@ impl Probe {
 }
 
 impl Client {
+    fn answer<T>(
+        &self,
+        question: impl FnOnce(&Self) -> KafkaResult<T>,
+    ) -> Result<T, (KafkaError, Option<Refusal>)> {
+        let answer = question(self);
+        if answer.is_ok() {
+            refusal::forget(&self.native);
+        }
+        answer.map_err(|cause| {
+            let refusal = refusal::behind(&self.native, &cause);
+            (cause, refusal)
+        })
+    }
+
     fn partitions(&self, topic: &str) -> KafkaResult<u32> {
         let metadata = self.native.fetch_metadata(Some(topic), self.limit)?;
         let found = metadata.topics().iter().find(|found| found.name() == topic);

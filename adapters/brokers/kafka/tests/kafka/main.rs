@@ -10,3 +10,5 @@ mod member;
 mod mock;
 mod publishing;
 mod reading;
+#[cfg(feature = "ssl")]
+mod secure;
