@@ -20,11 +20,16 @@ const SILENCE: Duration = Duration::from_secs(60);
 pub(crate) struct StoreArm {
     pub(crate) arm: &'static str,
     table: &'static str,
+    /// What the subscription's table `kafka` says.
+    kafka: &'static str,
 }
 
 pub(crate) const STORES: &[StoreArm] = &[
-    StoreArm { arm: "keylane_memory", table: "[store.memory]" },
-    StoreArm { arm: "keylane_sqlite", table: "[store.sqlite]\npath = \"${PATH_OF_STORE}\"" },
+    StoreArm { arm: "keylane_memory", table: "[store.memory]", kafka: "" },
+    // As the plain loop, which doesn't ask for headers: the client library looks for them at some length also
+    // where there are none.
+    StoreArm { arm: "keylane_no_headers", table: "[store.memory]", kafka: "headers = false" },
+    StoreArm { arm: "keylane_sqlite", table: "[store.sqlite]\npath = \"${PATH_OF_STORE}\"", kafka: "" },
 ];
 
 pub(crate) fn read(topic: &Topic, store: &StoreArm) -> Result<Measured, Broken> {
@@ -41,7 +46,7 @@ pub(crate) fn read(topic: &Topic, store: &StoreArm) -> Result<Measured, Broken> 
     METER.expect(topic.events);
     let threads = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     threads.block_on(async {
-        let handle = Runtime::from_text(format!("{}\n{SUBSCRIPTION}", store.table))
+        let handle = Runtime::from_text(format!("{}\n{SUBSCRIPTION}\n{}", store.table, store.kafka))
             .variables(variables)
             .store(Memory::new())
             .store(Sqlite)
@@ -69,6 +74,8 @@ mode = "position"
 
 [subscription.noop.retry]
 on_exhausted = "skip"
+
+[subscription.noop.kafka]
 "#;
 
 async fn nothing(event: RawEvent) {
