@@ -13,7 +13,7 @@ pub(crate) fn error(what: impl Into<String>, cause: KafkaError) -> Error {
 
 /// A failed call behind which stands that the brokers let nobody in.
 pub(crate) fn refused(what: impl Into<String>, refusal: Refusal) -> Error {
-    build(what.into(), &refusal.words, refusal.cause)
+    build(what.into(), &refusal.words, KafkaError::Global(refusal.code))
 }
 
 fn build(what: String, said: &str, cause: KafkaError) -> Error {
@@ -181,9 +181,7 @@ mod tests {
 
     #[test]
     fn what_lets_nobody_in_names_the_keys_to_look_at() {
-        let of = |code, words: &str| {
-            refused("asking", Refusal { cause: KafkaError::Global(code), words: words.into() }).to_string()
-        };
+        let of = |code, words: &str| refused("asking", Refusal { code, words: words.into() }).to_string();
         let said = of(Code::Authentication, "b:1: Invalid username");
         assert!(said.starts_with("asking: b:1: Invalid username; ") && said.contains("`sasl`"), "{said}");
         assert!(of(Code::SSL, "b:1: certificate verify failed").contains("ca_file"));

@@ -26,7 +26,7 @@ pub(crate) struct Asking {
 /// What librdkafka said, in its own words. They name the broker, never a password.
 #[derive(Debug, Clone)]
 pub(crate) struct Refusal {
-    pub(crate) cause: KafkaError,
+    pub(crate) code: Code,
     pub(crate) words: String,
 }
 
@@ -73,8 +73,8 @@ impl ClientContext for Asking {
 
     fn error(&self, cause: KafkaError, reason: &str) {
         self.heard.fetch_add(1, Ordering::Relaxed);
-        if let Some(Code::Authentication | Code::SSL) = cause.rdkafka_error_code() {
-            *self.last() = Some(Refusal { cause: cause.clone(), words: reason.to_owned() });
+        if let Some(code @ (Code::Authentication | Code::SSL)) = cause.rdkafka_error_code() {
+            *self.last() = Some(Refusal { code, words: reason.to_owned() });
         }
         Quiet.error(cause, reason);
     }

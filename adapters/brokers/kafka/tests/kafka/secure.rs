@@ -3,8 +3,7 @@
 use std::io::Write;
 use std::sync::{Arc, Once};
 
-use keylane::broker::BrokerAdapter;
-use keylane::broker::{ConsumerSpec, Outgoing, Reset};
+use keylane::broker::{BrokerAdapter, ConsumerSpec, Outgoing, Reset};
 use keylane::config::{Period, Section};
 use keylane::event::Record;
 use keylane::{Env, Error};
