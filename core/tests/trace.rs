@@ -18,7 +18,19 @@ struct Collected {
 }
 
 impl Collected {
-    fn here() -> Self {
+    /// Every call site has been met before, and is asked again who listens: one that another thread is meeting for
+    /// the first time just now may have decided that nobody does.
+    async fn here() -> Self {
+        let own = Self::new();
+        let service = Service::start(Routes::new().all(handle)).await;
+        service.publish("key", "kind", "payload").await;
+        service.settled().await;
+        tracing::callsite::rebuild_interest_cache();
+        own.exporter.reset();
+        own
+    }
+
+    fn new() -> Self {
         let exporter = InMemorySpanExporter::default();
         let provider = SdkTracerProvider::builder().with_simple_exporter(exporter.clone()).build();
         let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("test"));
@@ -39,7 +51,7 @@ async fn handle(_: RawEvent) -> Result<(), Failure> {
 
 #[tokio::test]
 async fn one_trace_from_the_sender_through_the_broker_to_the_handler() {
-    let collected = Collected::here();
+    let collected = Collected::here().await;
     let service = Service::start(Routes::new().all(handle)).await;
     let mut record = Record::new("payload").with_key("key");
     remote::inject(&tracing::info_span!("send"), &mut record.headers);
@@ -62,7 +74,7 @@ async fn each_try_of_an_event_joins_its_senders_trace() {
     async fn fails(_: RawEvent) -> Result<(), Failure> {
         Err(Failure::new("always"))
     }
-    let collected = Collected::here();
+    let collected = Collected::here().await;
     let retry = "[subscription.service.retry]\nattempts_max = 3";
     let service = Service::configured(Routes::new().all(fails), retry).await;
     let mut record = Record::new("payload").with_key("key");
@@ -92,7 +104,7 @@ async fn a_hostile_or_absent_parent_gives_a_root_span_and_no_error() {
     let mut all: Vec<Headers> = vec![Headers::new()];
     all.extend(hostile.map(|value| Record::default().with_header("traceparent", value.to_vec()).headers));
     let events = all.len();
-    let collected = Collected::here();
+    let collected = Collected::here().await;
     let service = Service::start(Routes::new().all(handle)).await;
     for headers in all {
         service.publish_record(Record { headers, ..Record::new("payload").with_key("key") }).await;

@@ -41,6 +41,7 @@ pub(crate) fn commit_with(plan: &Plan) -> Result<(), Broken> {
         let arms = vec![
             Arm::new("transaction_an_event", || plain::one_by_one(few)),
             Arm::new("keylane_commit_with", || ours::commit_with(&orders)),
+            Arm::new("keylane_commit_with_ahead", || ours::commit_with_ahead(&orders)),
         ];
         against_first(&mut report, *spread, plan.rounds, arms)?;
     }

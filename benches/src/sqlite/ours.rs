@@ -40,12 +40,18 @@ on_exhausted = "stop"
 
 /// One effect for a whole batch.
 pub(super) fn batches(orders: &[Order]) -> Result<Measured, Broken> {
-    run(orders, Routes::new().all_batches(route(write_batch).at_most(BATCH)))
+    run(orders, CONFIGURATION, Routes::new().all_batches(route(write_batch).at_most(BATCH)))
 }
 
 /// One effect an event.
 pub(super) fn commit_with(orders: &[Order]) -> Result<Measured, Broken> {
-    run(orders, Routes::new().all(write_one))
+    run(orders, CONFIGURATION, Routes::new().all(write_one))
+}
+
+/// The same where the handler says that it reads nothing that it writes.
+pub(super) fn commit_with_ahead(orders: &[Order]) -> Result<Measured, Broken> {
+    let configuration = CONFIGURATION.replace("concurrency = 64", "concurrency = 64\nahead = true");
+    run(orders, &configuration, Routes::new().all(write_one))
 }
 
 async fn write_batch(batch: Batch<Bytes, Raw>, mut fx: Effects<Sqlite>) -> Result<(), Failure> {
@@ -70,7 +76,7 @@ async fn write_one(event: RawEvent, mut fx: Effects<Sqlite>) -> Result<(), Failu
     Ok(())
 }
 
-fn run(orders: &[Order], routes: Routes) -> Result<Measured, Broken> {
+fn run(orders: &[Order], configuration: &str, routes: Routes) -> Result<Measured, Broken> {
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("ours.db");
     let source = Canned::new(records(orders));
@@ -80,7 +86,7 @@ fn run(orders: &[Order], routes: Routes) -> Result<Measured, Broken> {
         sqlx::query(EFFECTS).execute(&mut connection).await?;
         connection.close().await?;
         let text = path.display().to_string();
-        let handle = Runtime::from_text(CONFIGURATION)
+        let handle = Runtime::from_text(configuration)
             .variables(move |asked| (asked == "PATH_OF_STORE").then(|| text.clone()))
             .store(Sqlite)
             .store_layer(watched::watch)

@@ -51,7 +51,7 @@ enum Letter {
 const UNITS_MAX: usize = 4096;
 
 /// The least time between two groups that hold nothing but positions.
-const POSITIONS_EVERY: Duration = Duration::from_millis(5);
+const POSITIONS_EVERY: Duration = Duration::from_millis(50);
 
 /// How long to wait before a group is tried again that the store could not take.
 const AGAIN_AFTER: Duration = Duration::from_millis(50);
