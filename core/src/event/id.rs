@@ -41,14 +41,12 @@ impl EventId {
         Self(Inner::Place { source, partition, generation: 0, offset })
     }
 
-    /// The same event read in another generation of its partition: where an operator let a changed log go on
-    /// (rule L2), its offsets name other events. An id that the event carries stays as it is.
-    #[must_use]
-    pub fn in_generation(mut self, of: u64) -> Self {
+    /// Says in which generation of its partition the event was read: where an operator let a changed log go
+    /// on (rule L2), its offsets name other events. An id that the event carries stays as it is.
+    pub(crate) fn read_in(&mut self, of: u64) {
         if let Inner::Place { generation, .. } = &mut self.0 {
             *generation = of;
         }
-        self
     }
 
     /// The id as text.
@@ -165,8 +163,9 @@ mod tests {
 
     #[test]
     fn an_event_without_an_id_is_named_by_its_place() {
-        let id = EventId::place("orders".into(), 3, 1871);
+        let mut id = EventId::place("orders".into(), 3, 1871);
         assert_eq!(id.to_string(), "orders/3/1871");
-        assert_eq!(id.in_generation(2).to_string(), "orders/3/2/1871");
+        id.read_in(2);
+        assert_eq!(id.to_string(), "orders/3/2/1871");
     }
 }

@@ -24,7 +24,7 @@ use crate::store::{Effect, EffectFn, StoreAdapter, Tx};
 /// #     const KIND: &'static str = "sqlite";
 /// #     type Config = Settings;
 /// #     type Connection = Connection;
-/// #     async fn open(&self, _: Settings, _: &keylane::Env) -> Result<std::sync::Arc<dyn Store>, keylane::Error> { unimplemented!() }
+/// #     async fn open(&self, _: Settings, _: &keylane::Env) -> Result<std::sync::Arc<dyn Store>, keylane::Error> { Err(keylane::Error::new(keylane::ErrorKind::Store, "an example opens nothing")) }
 /// # }
 /// # #[derive(serde::Deserialize)] struct OrderPaid { order: String, total: u64 }
 ///

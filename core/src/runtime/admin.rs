@@ -53,8 +53,8 @@ impl Admin {
     /// Position, witness, and the attempts of unfinished events are forgotten; nothing that runs now will
     /// commit. What must be known to handle an event once stays: with the ledger by id, what was finished
     /// is a duplicate when it is read again; with the ledger by position it is handled again. Dead letters
-    /// stay. A log that was recreated under a ledger by id needs ids that are the events' own: ids that are
-    /// made from the record's place come again for other records.
+    /// stay. An id that is made from a record's place names the generation, so that another record at the
+    /// same place is another event.
     ///
     /// The workers need no restart: who has the partition hears of it by its next renewal, a third of
     /// `runtime.session` away at the most, and begins again there.

@@ -11,7 +11,7 @@ use super::subscription::Subscription;
 use super::tenure::{Progress, Tenure};
 use crate::delivery::{Delivery, Place};
 use crate::error::{Error, ErrorKind};
-use crate::event::{Decoded, Envelope, EventId, PayloadHash, Record};
+use crate::event::{Decoded, Envelope, PayloadHash, Record};
 use crate::store::{AttemptRow, Death, Parked, Witness};
 use crate::watermark::Delivered;
 
@@ -197,8 +197,7 @@ fn item_of(
         Decoded::Dead { envelope, death, why } => (Arc::new(envelope), Some((death, why))),
     };
     if generation > 0 {
-        let meta = &mut Arc::make_mut(&mut envelope).meta;
-        meta.id = std::mem::replace(&mut meta.id, EventId::given("")).in_generation(generation);
+        Arc::make_mut(&mut envelope).meta.id.read_in(generation);
     }
     let hash = sub.lane_hash(&envelope);
     let ledger =

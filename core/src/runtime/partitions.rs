@@ -127,6 +127,11 @@ impl Partitions {
         base
     }
 
+    /// A claim under which nothing began: what its owner before left unclean is so still.
+    async fn release_unused(&self, claim: &Claim) {
+        self.release(&claim.claim, !claim.unclean).await;
+    }
+
     async fn release(&self, claim: &ClaimRef, clean: bool) {
         let session = self.sub.committer.session();
         if let Err(error) = self.store.release(session, std::slice::from_ref(claim), clean).await {
@@ -189,7 +194,7 @@ impl Partitions {
         let partition = claim.claim.partition;
         let found = tokio::select! { biased;
             () = token.cancelled() => {
-                self.release(&claim.claim, !claim.unclean).await;
+                self.release_unused(claim).await;
                 return Ok(());
             }
             found = self.find(claim) => found,
@@ -207,8 +212,7 @@ impl Partitions {
             given_up
         };
         if given_up {
-            // What its owner before left unclean is so still.
-            self.release(&claim.claim, !claim.unclean).await;
+            self.release_unused(claim).await;
             return Ok(());
         }
         if claim.position.is_none() {
@@ -309,7 +313,7 @@ impl Partitions {
         let partition = claim.claim.partition;
         if matches!(error.kind(), ErrorKind::LogChanged | ErrorKind::Corrupt) {
             if !self.halt(claim, &error, token) {
-                self.release(&claim.claim, !claim.unclean).await;
+                self.release_unused(claim).await;
             }
             return false;
         }
@@ -317,7 +321,7 @@ impl Partitions {
         if let Some(begun) = self.sub.forget_tenure(&claim.claim) {
             begun.lose();
         }
-        self.release(&claim.claim, !claim.unclean).await;
+        self.release_unused(claim).await;
         if token.is_cancelled() {
             return false;
         }

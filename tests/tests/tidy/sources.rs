@@ -70,7 +70,7 @@ fn nothing_private_or_unfinished_is_left() {
     none(&wrong, "left-overs");
 }
 
-/// An absolute path, not a part of a longer one such as `.cache/work/`.
+/// True where the place begins a path, and is not a part of a longer one.
 fn names_place(line: &str, place: &str) -> bool {
     line.match_indices(place).any(|(at, _)| {
         let before = line[..at].chars().next_back();

@@ -98,17 +98,9 @@ fn copy(error: &Error) -> Error {
 
 async fn append_all(database: &Database, env: &Env, group: &[Job]) -> Result<Vec<Vec<Place>>, Error> {
     let mut writer = database.write().await?;
-    match append(&mut writer, env, group).await {
-        Ok(places) => {
-            writer.appended();
-            writer.commit().await?;
-            Ok(places)
-        }
-        Err(error) => {
-            writer.rollback().await;
-            Err(error)
-        }
-    }
+    let places = append(&mut writer, env, group).await;
+    writer.appended();
+    writer.end(places).await
 }
 
 /// Appends the group inside the caller's transaction; places in the order of jobs and entries.

@@ -55,9 +55,10 @@ impl LogConsumer {
                 break;
             }
             let page = chunks(&mut reader, &self.stream, want.partition, want.from, page as u64).await?;
-            match page.is_empty() && self.is_hole(&mut reader, *want).await? {
-                true => self.shared.breaks(*want, malformed(&self.stream, want.partition, want.from)),
-                false => self.shared.install(*want, page),
+            if page.is_empty() && self.is_hole(&mut reader, *want).await? {
+                self.shared.breaks(*want, malformed(&self.stream, want.partition, want.from));
+            } else {
+                self.shared.install(*want, page);
             }
         }
         Ok(!wanted.is_empty())

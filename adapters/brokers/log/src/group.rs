@@ -80,20 +80,7 @@ pub(crate) async fn beat(database: &Database, seat: &Seat, stays: bool) -> Resul
     let beat = beat_within(&mut writer, seat, stays)
         .await
         .map_err(|error| failed(format!("could not give a sign of life to group `{}`", seat.name))(error));
-    match beat {
-        Ok(Some(beat)) => {
-            writer.commit().await?;
-            Ok(beat)
-        }
-        Ok(None) => {
-            writer.rollback().await;
-            Err(deleted(&seat.stream.name))
-        }
-        Err(error) => {
-            writer.rollback().await;
-            Err(error)
-        }
-    }
+    writer.end(beat.and_then(|beat| beat.ok_or_else(|| deleted(&seat.stream.name)))).await
 }
 
 async fn beat_within(
@@ -198,13 +185,10 @@ pub(crate) async fn release(
     partitions: Option<&[Partition]>,
 ) -> Result<(), Error> {
     let mut writer = database.write_soon().await?;
-    match release_within(&mut writer, seat, bases, partitions).await {
-        Ok(()) => Ok(writer.commit().await?),
-        Err(error) => {
-            writer.rollback().await;
-            Err(failed(format!("could not let go of partitions in group `{}`", seat.name))(error))
-        }
-    }
+    let released = release_within(&mut writer, seat, bases, partitions)
+        .await
+        .map_err(|error| failed(format!("could not let go of partitions in group `{}`", seat.name))(error));
+    writer.end(released).await
 }
 
 async fn release_within(

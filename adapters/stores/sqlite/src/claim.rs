@@ -17,16 +17,8 @@ use crate::{SqliteStore, error::failed, ledger, parking};
 
 pub(crate) async fn claim(store: &SqliteStore, request: ClaimRequest) -> Result<ClaimAnswer, Error> {
     let mut writer = store.database.write().await?;
-    match answer(&mut writer, &request).await {
-        Ok(answer) => {
-            writer.commit().await?;
-            Ok(answer)
-        }
-        Err(error) => {
-            writer.rollback().await;
-            Err(error)
-        }
-    }
+    let answer = answer(&mut writer, &request).await;
+    writer.end(answer).await
 }
 
 pub(crate) async fn release(
@@ -44,13 +36,8 @@ pub(crate) async fn release(
         }
         Ok(())
     };
-    match released.await {
-        Ok(()) => Ok(writer.commit().await?),
-        Err(error) => {
-            writer.rollback().await;
-            Err(error)
-        }
-    }
+    let released = released.await;
+    writer.end(released).await
 }
 
 /// L2: a new generation, in one transaction. Its owner, if there is one, stays, so that nobody else begins
@@ -65,16 +52,8 @@ pub(crate) async fn reposition(store: &SqliteStore, order: &Reposition) -> Resul
         forget_attempts(&mut writer, scope, order.partition).await?;
         Ok(found)
     };
-    match repositioned.await {
-        Ok(found) => {
-            writer.commit().await?;
-            Ok(found)
-        }
-        Err(error) => {
-            writer.rollback().await;
-            Err(error)
-        }
-    }
+    let repositioned = repositioned.await;
+    writer.end(repositioned).await
 }
 
 async fn forget_position(

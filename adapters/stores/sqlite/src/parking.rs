@@ -61,16 +61,8 @@ pub(crate) async fn request_release(store: &SqliteStore, id: &ParkedId) -> Resul
         .map_err(|error| failed("could not request a release", error))?;
         Ok(ReleaseAnswer::Requested)
     };
-    match requested.await {
-        Ok(answer) => {
-            writer.commit().await?;
-            Ok(answer)
-        }
-        Err(error) => {
-            writer.rollback().await;
-            Err(error)
-        }
-    }
+    let requested = requested.await;
+    writer.end(requested).await
 }
 
 /// Released events of all partitions that a session owns, page by page: what its owner can't run for now must not

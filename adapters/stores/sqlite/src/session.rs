@@ -64,16 +64,8 @@ pub(crate) async fn renew(store: &SqliteStore, session: SessionId) -> Result<Ren
             if fence.parked { parking::released_to(&mut writer, session).await? } else { Vec::new() };
         Ok(Renewed { wanted, repositioned, released })
     };
-    match renewed.await {
-        Ok(renewed) => {
-            writer.commit().await?;
-            Ok(renewed)
-        }
-        Err(error) => {
-            writer.rollback().await;
-            Err(error)
-        }
-    }
+    let renewed = renewed.await;
+    writer.end(renewed).await
 }
 
 pub(crate) async fn close(store: &SqliteStore, session: SessionId) -> Result<(), Error> {
@@ -95,13 +87,8 @@ pub(crate) async fn close(store: &SqliteStore, session: SessionId) -> Result<(),
         }
         Ok(())
     };
-    match closed.await {
-        Ok(()) => Ok(writer.commit().await?),
-        Err(error) => {
-            writer.rollback().await;
-            Err(failed("could not close a session", error))
-        }
-    }
+    let closed = closed.await.map_err(|error| failed("could not close a session", error));
+    writer.end(closed).await
 }
 
 /// What a look at the session's row brought; each flag spares a statement that would find nothing.

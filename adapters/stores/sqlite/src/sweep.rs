@@ -19,16 +19,8 @@ pub(crate) async fn sweep(store: &SqliteStore, subscription: &str, keep: Duratio
         rotate(&mut writer, subscription, keep / GENERATIONS).await?;
         drop_old(&mut writer, subscription, keep).await
     };
-    match swept.await {
-        Ok(dropped) => {
-            writer.commit().await?;
-            Ok(dropped)
-        }
-        Err(error) => {
-            writer.rollback().await;
-            Err(error)
-        }
-    }
+    let swept = swept.await;
+    writer.end(swept).await
 }
 
 /// Closes the open generation when it is old enough, as of the subscription's last commit: no row of

@@ -28,19 +28,19 @@ impl Shard {
 
     /// All items are done: they commit together.
     fn finish_run(&mut self, mut run: Run, effects: Vec<Effect>) {
-        if run.items.len() > 1 && run.items.iter().any(|item| self.is_ahead_of_failed(item)) {
+        let before_failed = run.items.iter().any(|item| self.is_ahead_of_failed(item));
+        if before_failed && run.items.len() > 1 {
             let back = run.items.iter().map(|_| Exit::PutBack).collect();
             return self.carry_out(run, back);
         }
         if effects.is_empty() {
             // Nothing that has to commit together: each goes its own way.
             for (item, lane) in run.items.into_iter().zip(run.lanes) {
-                self.finished(lane, item, Vec::new());
+                self.finished(lane, item);
             }
             return;
         }
-        let ahead = self.sub.settings.ahead || run.items.iter().any(|item| self.is_ahead_of_failed(item));
-        if ahead
+        if (self.sub.settings.ahead || before_failed)
             && let [Some(lane)] = run.lanes[..]
             && let Some(item) = run.items.pop()
         {
@@ -54,25 +54,17 @@ impl Shard {
         self.commit_run(run, Unit { events, effects });
     }
 
-    /// One finished event. Without effects its lane goes on at once (rule C5); with some it waits.
-    pub(super) fn finished(&mut self, lane: Option<LaneId>, item: Item, effects: Vec<Effect>) {
-        if effects.is_empty() && item.is_plain() {
-            self.plain(&item);
-            if let Some(lane) = lane {
-                self.lanes.finish(lane);
-            }
-            return;
-        }
-        let mut lane = lane;
-        if effects.is_empty() {
+    /// One finished event that recorded no effects: its lane goes on at once (rule C5).
+    pub(super) fn finished(&mut self, lane: Option<LaneId>, item: Item) {
+        if let Some(lane) = lane {
             // The last item of a lane frees it; a lane freed twice is stale the second time, and harmless.
-            if let Some(lane) = lane.take() {
-                self.lanes.finish(lane);
-            }
-        } else if let Some(lane) = lane {
-            self.lanes.hold(lane);
+            self.lanes.finish(lane);
         }
-        self.commit_one(lane, item, Verdict::Finish, effects, Then::Finish);
+        if item.is_plain() {
+            self.plain(&item);
+        } else {
+            self.commit_one(None, item, Verdict::Finish, Then::Finish);
+        }
     }
 
     /// A dead letter. Its lane goes on: later events of the key don't wait for the dead.
@@ -85,7 +77,7 @@ impl Shard {
         }
         let parked = item.dead_letter(death, &self.sub.worker, self.sub.env.wall());
         self.sub.chain.trace.buried(&item, death, &parked.failures);
-        self.commit_one(None, item, Verdict::Park(Box::new(parked)), Vec::new(), Then::Bury(death));
+        self.commit_one(None, item, Verdict::Park(Box::new(parked)), Then::Bury(death));
     }
 
     /// Carries out the exits of a run in which not all is done, each lane's items in order.
@@ -111,7 +103,7 @@ impl Shard {
         let mut back = Vec::new();
         for (_, item, exit) in items {
             match exit {
-                Exit::Finish => self.finished(None, item, Vec::new()),
+                Exit::Finish => self.finished(None, item),
                 Exit::Bury(death) => self.bury(None, item, death, None),
                 exit => {
                     let item = self.goes_back(item, &exit);
@@ -184,15 +176,9 @@ impl Shard {
         ));
     }
 
-    pub(super) fn commit_one(
-        &mut self,
-        lane: Option<LaneId>,
-        item: Item,
-        verdict: Verdict,
-        effects: Vec<Effect>,
-        then: Then,
-    ) {
-        let unit = Unit { events: vec![commit_event(&item, verdict)], effects };
+    /// Commits one event without effects.
+    pub(super) fn commit_one(&mut self, lane: Option<LaneId>, item: Item, verdict: Verdict, then: Then) {
+        let unit = Unit { events: vec![commit_event(&item, verdict)], effects: Vec::new() };
         let began = self.sub.env.now();
         self.commit_run(Run { items: vec![item], lanes: vec![lane], then, began, permit: None }, unit);
     }

@@ -33,7 +33,7 @@ impl Shard {
             history.marked = Some(place);
             history.row = true;
             let row = item.attempt_row(self.sub.env.wall(), Some(self.sub.committer.session()));
-            self.commit_one(Some(lane), item, Verdict::Started(row), Vec::new(), Then::Start);
+            self.commit_one(Some(lane), item, Verdict::Started(row), Then::Start);
         }
         if self.unmarked.is_empty() {
             // What was asked for someone who is gone would be missing to the other shards.

@@ -46,7 +46,7 @@ impl Shard {
                     }
                 }
                 Entry::Run(route) => now = self.start_one(lane, item, route, &sub.chain, now),
-                Entry::Skip => self.finished(Some(lane), item, Vec::new()),
+                Entry::Skip => self.finished(Some(lane), item),
                 Entry::Mark => {
                     if let Some(item) = self.catch_up(lane, item) {
                         self.mark(lane, item);

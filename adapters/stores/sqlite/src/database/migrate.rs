@@ -18,13 +18,10 @@ impl Database {
     /// A permanent `Store` error when the database has a later version than this program knows.
     pub async fn migrate(&self, component: &str, migrations: &[Migration]) -> Result<(), Error> {
         let mut writer = self.write().await?;
-        match apply(&mut writer, component, migrations).await {
-            Ok(()) => Ok(writer.commit().await?),
-            Err(error) => {
-                writer.rollback().await;
-                Err(error.context(format!("migrating the {component} tables of {}", self.path.display())))
-            }
-        }
+        let applied = apply(&mut writer, component, migrations).await.map_err(|error| {
+            error.context(format!("migrating the {component} tables of {}", self.path.display()))
+        });
+        writer.end(applied).await
     }
 }
 

@@ -133,6 +133,23 @@ impl<'a> Writer<'a> {
         }
     }
 
+    /// Ends the transaction as the work in it ended: commits what went well, undoes what failed.
+    ///
+    /// # Errors
+    /// The work's own, else the commit's.
+    pub async fn end<T>(self, work: Result<T, Error>) -> Result<T, Error> {
+        match work {
+            Ok(done) => {
+                self.commit().await?;
+                Ok(done)
+            }
+            Err(error) => {
+                self.rollback().await;
+                Err(error)
+            }
+        }
+    }
+
     /// Undoes the transaction.
     pub async fn rollback(mut self) {
         if let Some(mut connection) = self.connection.take() {
