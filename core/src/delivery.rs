@@ -14,7 +14,8 @@ use std::time::Duration;
 
 use crate::event::Record;
 
-/// Where a delivery came from. A broker without partitions has partition 0 and counts deliveries.
+/// Where a delivery came from. A broker without partitions has partition 0, counts its connections as epochs and its
+/// deliveries, over all connections of a consumer, as offsets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Place {
     /// The partition within the source.

@@ -33,6 +33,12 @@ pub enum Change {
         /// Why, and from which offset on.
         error: Error,
     },
+    /// Of a broker without partitions: its connection was replaced. Every delivery of an epoch below this one will
+    /// be handed over again, perhaps to another worker while its handler still runs here; settling it says so.
+    Void {
+        /// The epoch of what comes from now on.
+        epoch: u64,
+    },
 }
 
 /// The answer to a revocation: the bases to commit before letting go. Dropping it answers with none.

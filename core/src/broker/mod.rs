@@ -54,6 +54,9 @@ pub struct ConsumerSpec {
     pub group: Arc<str>,
     /// Where a group that has no position yet begins.
     pub reset: Reset,
+    /// Deliveries that may be unsettled at a time, where each is settled on its own: what is in flight, and what
+    /// waits behind a failed event or for a lease. A broker's own limit of unacknowledged messages has to be this.
+    pub unsettled_max: usize,
     /// Bytes the client may hold that nobody pulled yet.
     pub prefetch_bytes_max: usize,
     /// The adapter's own keys of this subscription, `[subscription.NAME.KIND]`.

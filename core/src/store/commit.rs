@@ -4,7 +4,10 @@ use std::fmt;
 
 use bytes::Bytes;
 
-use super::{AttemptRow, ClaimRef, Effect, Parked, ParkedId, Position, SessionId, Witness};
+use super::{
+    AttemptRow, ClaimRef, Effect, Hold, LeaseCommit, LeaseRef, Parked, ParkedId, Position, Scope, SessionId,
+    Witness,
+};
 use crate::event::PayloadHash;
 use crate::handler::Failure;
 use crate::text::Text;
@@ -15,11 +18,58 @@ use crate::watermark::Watermark;
 pub struct CommitGroup {
     /// Who commits; fenced by its row (rule S1).
     pub session: SessionId,
-    /// The partitions that this group touches, sorted (rule C7). A claim may stand here without
-    /// events: then only its position is written.
-    pub claims: Vec<ClaimCommit>,
+    /// The partitions and keys that this group touches, sorted (rule C7). One may stand here without
+    /// events: then only the claim's position is written, or the lease given back.
+    pub holds: Vec<HoldCommit>,
     /// What commits together; in the order per key.
     pub units: Vec<Unit>,
+}
+
+/// An exclusion's part of a group.
+#[derive(Debug, Clone)]
+pub enum HoldCommit {
+    /// A partition's.
+    Claim(Box<ClaimCommit>),
+    /// A key's.
+    Lease(LeaseCommit),
+}
+
+impl HoldCommit {
+    /// What it belongs to.
+    #[must_use]
+    pub fn scope(&self) -> &Scope {
+        match self {
+            Self::Claim(claim) => &claim.claim.scope,
+            Self::Lease(lease) => &lease.lease.lease.scope,
+        }
+    }
+
+    /// The partition's part, where it is one.
+    #[must_use]
+    pub fn claim(&self) -> Option<&ClaimCommit> {
+        match self {
+            Self::Claim(claim) => Some(claim),
+            Self::Lease(_) => None,
+        }
+    }
+
+    /// The key's part, where it is one.
+    #[must_use]
+    pub fn lease(&self) -> Option<&LeaseCommit> {
+        match self {
+            Self::Claim(_) => None,
+            Self::Lease(lease) => Some(lease),
+        }
+    }
+
+    /// What is checked to be still held (rule C1).
+    #[must_use]
+    pub fn hold(&self) -> Hold {
+        match self {
+            Self::Claim(claim) => Hold::Claim(claim.claim.clone()),
+            Self::Lease(lease) => Hold::Lease(lease.lease.clone()),
+        }
+    }
 }
 
 /// A partition's part of a group.
@@ -49,15 +99,15 @@ pub struct Unit {
 /// One event's part of a group.
 #[derive(Debug)]
 pub struct CommitEvent {
-    /// Index into the group's claims.
-    pub claim: usize,
-    /// Its offset; marked finished by `Finish` and `Park`.
+    /// Index into the group's holds.
+    pub hold: usize,
+    /// Its offset; with a claim, marked finished by `Finish` and `Park`.
     pub offset: u64,
     /// Its id.
     pub id: Text,
     /// Its lane key: a failed effect takes the key's later events out (rule C3).
     pub key: Bytes,
-    /// Its payload's digest; `None`: no ledger row, the position is the ledger.
+    /// Its payload's digest; `None`: no ledger row. With a claim the position is the ledger then.
     pub ledger: Option<PayloadHash>,
     /// The parked row this run took; deleting it is the arbiter (rule P2), and no offset is marked.
     pub unpark: Option<ParkedId>,
@@ -83,10 +133,13 @@ pub enum Verdict {
 pub struct Committed {
     /// One fate per event, in the order of units and their events.
     pub fates: Vec<Fate>,
-    /// The claims whose positions were written, by their index in the group: those that were still held.
+    /// By their index in the group: the claims whose positions were written, which are those that were still
+    /// held, and the leases that were given back.
     pub written: Vec<usize>,
     /// Claims of this session that another wants (rule S5).
     pub wanted: Vec<ClaimRef>,
+    /// Leases of this session that another waits for (rule S9), those of this group at least.
+    pub contended: Vec<LeaseRef>,
 }
 
 /// What became of one event in a commit.
@@ -98,7 +151,7 @@ pub enum Fate {
     Duplicate,
     /// Someone finished or parked the id before with another payload (rule L4). Nothing was written.
     Conflict,
-    /// Its claim is gone; nothing was written and nothing may be (rule C1).
+    /// Its claim or lease is gone; nothing was written and nothing may be (rule C1).
     Excluded,
     /// Its effect failed; nothing of it was written (rule C3).
     Failed(Failure),
@@ -136,20 +189,41 @@ impl CommitGroup {
 
     /// The positions to write when these fates hold: what was finished before, and this group's
     /// committed and duplicate events (`position_holds_what_survived`). A duplicate counts, because
-    /// its event is finished; an excluded claim has no position to write.
+    /// its event is finished; an excluded claim has no position to write. Each with its index in the group.
     #[must_use]
-    pub fn positions(&self, fates: &[Fate], held: impl Fn(usize) -> bool) -> Vec<(ClaimRef, Position)> {
-        let mut marks: Vec<Option<Watermark>> =
-            (0..self.claims.len()).map(|at| held(at).then(|| self.claims[at].watermark.clone())).collect();
+    pub fn positions(
+        &self,
+        fates: &[Fate],
+        held: impl Fn(usize) -> bool,
+    ) -> Vec<(usize, ClaimRef, Position)> {
+        let mark = |at: usize| held(at).then(|| self.holds[at].claim().map(|claim| claim.watermark.clone()));
+        let mut marks: Vec<Option<Watermark>> = (0..self.holds.len()).map(|at| mark(at).flatten()).collect();
         for (event, fate) in self.events().zip(fates) {
             if event.marks_position(fate)
-                && let Some(mark) = &mut marks[event.claim]
+                && let Some(mark) = &mut marks[event.hold]
             {
                 mark.finish(event.offset);
             }
         }
-        let written = self.claims.iter().zip(marks).filter_map(|(claim, mark)| Some((claim, mark?)));
-        written.map(|(claim, mark)| (claim.claim.clone(), claim.position(&mark))).collect()
+        let written = self.holds.iter().zip(marks).enumerate();
+        let written = written.filter_map(|(at, (hold, mark))| Some((at, hold.claim()?, mark?)));
+        written.map(|(at, claim, mark)| (at, claim.claim.clone(), claim.position(&mark))).collect()
+    }
+
+    /// The leases that end when these fates hold, by their index: those to be given back, still held, of
+    /// which every event here is over (rule S7).
+    #[must_use]
+    pub fn given_back(&self, fates: &[Fate], held: impl Fn(usize) -> bool) -> Vec<usize> {
+        let mut over: Vec<bool> = self
+            .holds
+            .iter()
+            .enumerate()
+            .map(|(at, hold)| hold.lease().is_some_and(|lease| lease.give_back) && held(at))
+            .collect();
+        for (event, fate) in self.events().zip(fates) {
+            over[event.hold] &= event.is_over(fate);
+        }
+        (0..over.len()).filter(|at| over[*at]).collect()
     }
 }
 
@@ -158,7 +232,13 @@ impl CommitEvent {
     /// finished; one that was released from the parking table has none to finish any more.
     #[must_use]
     pub fn marks_position(&self, fate: &Fate) -> bool {
-        let ends = matches!(self.verdict, Verdict::Finish | Verdict::Park(_)) && self.unpark.is_none();
+        self.is_over(fate) && self.unpark.is_none()
+    }
+
+    /// True when nothing of the event is left to do after this fate.
+    #[must_use]
+    pub fn is_over(&self, fate: &Fate) -> bool {
+        let ends = matches!(self.verdict, Verdict::Finish | Verdict::Park(_));
         ends && matches!(fate, Fate::Committed | Fate::Duplicate)
     }
 }

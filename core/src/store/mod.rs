@@ -8,6 +8,7 @@ mod admit;
 mod claim;
 mod commit;
 mod effect;
+mod lease;
 mod parked;
 mod session;
 
@@ -15,12 +16,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-pub use admit::{Admission, AdmitBatch, AdmitEvent};
+pub use admit::{Admission, AdmitBatch, AdmitEvent, Admitted};
 pub use claim::{
     AttemptRow, Claim, ClaimAnswer, ClaimRef, ClaimRequest, Position, ReadFrom, Reposition, Scope, Witness,
 };
-pub use commit::{ClaimCommit, CommitEvent, CommitGroup, Committed, Fate, Unit, Verdict};
+pub use commit::{ClaimCommit, CommitEvent, CommitGroup, Committed, Fate, HoldCommit, Unit, Verdict};
 pub use effect::{Effect, EffectFn, Tx, TxHome};
+pub use lease::{Hold, LeaseAnswer, LeaseCommit, LeaseKey, LeaseRef};
 pub use parked::{DeadQuery, Death, Parked, ParkedId, Reason, ReleaseAnswer};
 pub use session::{NewSession, Renewed, SessionId};
 
@@ -62,6 +64,29 @@ use crate::error::Error;
 ///   again or releases, which it may do by the claim it knows.
 /// - `reposition_keeps_ledger_and_parked_rows`: finished ids stay known, parked rows stay and can be
 ///   released; an event parked in another generation at the same place is another row.
+///
+/// Leases (A1, A4, C1, S6, S7, S9), for subscriptions without partitions:
+/// - `lease_is_exclusive`: a key leased by a live session is not granted to another; other keys are.
+/// - `token_only_grows`: each grant's token is greater than all before it, of whatever key and session.
+/// - `lease_of_ones_own_gets_a_new_token`: a session that asks for what it holds gets it under a new token, as
+///   unclean; what was begun under the old one is `Excluded`, and giving the old one back changes nothing.
+/// - `lease_of_dead_session_is_free`: it is granted as unclean, with the dead session's row deleted first; so is
+///   the lease of a session that was closed without giving it back.
+/// - `admit_reads_behind_the_lease`: what is said of an event was read after its lease was won: who waited for a
+///   lease while its owner finished the event is told so with the grant (A1).
+/// - `waiting_changes_nothing`: of an event whose lease is taken, what is over is told, and nothing is written but
+///   that this session waits.
+/// - `commit_leaves_out_lost_leases`: events of a lost lease are `Excluded`; the others commit.
+/// - `commit_gives_leases_back`: in its own transaction, with or without events; not where an event of the key did not
+///   end, nor a lease of another token. The answer names those that it gave back.
+/// - `freed_wakes_who_waits`: a lease given back is told to who waits for it; so is one whose owner died.
+/// - `freed_lease_is_kept_for_who_waited`: until it asks, at most for a third of its session's lifetime: the
+///   owner before, who asks first, does not get it. Who waited longest comes first (S9).
+/// - `contended_leases_are_told`: renewals and commits of the owner report leases that others wait for.
+/// - `leases_are_listed`: what a session holds, for the comparison with its lanes (S7).
+/// - `tries_come_with_admission`: of a leased event, by its id, and go with its end.
+/// - `released_letters_reach_who_asks`: of subscriptions without partitions, to every session that asks for them in its
+///   renewal, until it is done (P3).
 ///
 /// Admit (A1, P1, L4):
 /// - `admit_finds_finished`, `admit_finds_conflict`, `admit_finds_parked`: in the order of the batch.
@@ -108,11 +133,12 @@ pub trait Store: Send + Sync + 'static {
     /// Inserts the worker's session row.
     async fn register(&self, session: NewSession) -> Result<(), Error>;
 
-    /// Puts off the session's expiry by its lifetime and reports what others want of it.
+    /// Puts off the session's expiry by its lifetime and reports what others want of it. `leased`: the
+    /// subscriptions without partitions that it serves, whose released letters it is told of.
     ///
     /// # Errors
     /// `SessionLost` when the row is gone; a transient `Store` error when the store can't be asked.
-    async fn renew(&self, session: SessionId) -> Result<Renewed, Error>;
+    async fn renew(&self, session: SessionId, leased: &[Scope]) -> Result<Renewed, Error>;
 
     /// Deletes the session and frees all that it holds. What was not released before counts as ended
     /// uncleanly (rule T1).
@@ -124,8 +150,15 @@ pub trait Store: Send + Sync + 'static {
     /// Gives claims back; those no longer held are passed over. `clean`: nothing of them was in flight.
     async fn release(&self, session: SessionId, claims: &[ClaimRef], clean: bool) -> Result<(), Error>;
 
-    /// Reads what is known of a batch of events; one answer per event, in order.
-    async fn admit(&self, batch: AdmitBatch) -> Result<Vec<Admission>, Error>;
+    /// Takes leases, then reads what is known of a batch of events (rule A1); one answer each, in order.
+    async fn admit(&self, batch: AdmitBatch) -> Result<Admitted, Error>;
+
+    /// Waits until leases that this session waits for may be had, and says which; returns with none after a while.
+    /// Cancel-safe: what one call did not tell, the next one does, until the session asks for the lease.
+    async fn freed(&self, session: SessionId) -> Result<Vec<LeaseKey>, Error>;
+
+    /// The leases that the session holds.
+    async fn leases(&self, session: SessionId) -> Result<Vec<LeaseRef>, Error>;
 
     /// Writes a group in one transaction; one result per event, in order.
     ///

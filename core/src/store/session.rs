@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::{ClaimRef, Parked};
+use super::{ClaimRef, LeaseRef, Parked};
 
 /// A worker's identity, new at every start and after every loss; never used again (rule S1).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -41,6 +41,9 @@ pub struct Renewed {
     pub wanted: Vec<ClaimRef>,
     /// Claims of this session that an operator repositioned, under their new epochs: to be claimed again.
     pub repositioned: Vec<ClaimRef>,
-    /// Parked events that an operator released, of partitions that this session owns (rule P3).
+    /// Leases of this session that another waits for (rule S9).
+    pub contended: Vec<LeaseRef>,
+    /// Parked events that an operator released, of partitions that this session owns, and of the asked
+    /// subscriptions without partitions, whose keys are for whoever takes their leases (rule P3).
     pub released: Vec<Parked>,
 }
