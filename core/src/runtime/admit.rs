@@ -7,7 +7,7 @@ use super::Item;
 use super::shard::CONFLICT;
 use super::subscription::Subscription;
 use crate::error::ErrorKind;
-use crate::store::{Admission, AdmitBatch, AdmitEvent, ClaimRef, Death, Store};
+use crate::store::{Admission, AdmitBatch, AdmitEvent, Death, Store};
 
 const AGAIN_AFTER: Duration = Duration::from_millis(50);
 const AGAIN_MAX: Duration = Duration::from_secs(2);
@@ -29,7 +29,7 @@ pub(crate) async fn admit(sub: &Arc<Subscription>, store: &dyn Store, items: Vec
     for (mut item, answer) in items.into_iter().zip(answers) {
         match answer {
             Admission::Finished | Admission::Parked => known.push(item),
-            Admission::Fresh => fresh.push(item),
+            Admission::Fresh | Admission::Tried(_) => fresh.push(item),
             // Rule L4: a dead letter in its lane's turn.
             Admission::Conflict => {
                 item.history().dead = Some((Death::Conflict, CONFLICT.to_owned()));
@@ -53,7 +53,7 @@ async fn ask(sub: &Arc<Subscription>, store: &dyn Store, items: &[Item]) -> Opti
         match store.admit(batch).await {
             Ok(answers) => {
                 let mut all = vec![Admission::Fresh; items.len()];
-                for (at, answer) in asked.into_iter().zip(answers) {
+                for (at, answer) in asked.into_iter().zip(answers.events) {
                     all[at] = answer;
                 }
                 return Some(all);
@@ -80,19 +80,15 @@ async fn ask(sub: &Arc<Subscription>, store: &dyn Store, items: &[Item]) -> Opti
 
 /// The batch, and which items it asks of: one that was released from the parking table is known there.
 fn batch_of(sub: &Subscription, items: &[Item]) -> (AdmitBatch, Vec<usize>) {
-    let mut claims: Vec<ClaimRef> = Vec::new();
     let mut events = Vec::with_capacity(items.len());
     let mut asked = Vec::with_capacity(items.len());
     for (at, item) in items.iter().enumerate() {
         let Some(payload) = item.ledger else { continue };
-        let claim = claims.iter().position(|claim| *claim == item.tenure.claim).unwrap_or_else(|| {
-            claims.push(item.tenure.claim.clone());
-            claims.len() - 1
-        });
-        events.push(AdmitEvent { claim, id: item.id(), payload });
+        events.push(AdmitEvent { id: item.id(), payload: Some(payload), lease: None, leased: false });
         asked.push(at);
     }
-    (AdmitBatch { session: sub.committer.session(), claims, events }, asked)
+    let scope = sub.settings.scope.clone();
+    (AdmitBatch { session: sub.committer.session(), scope, leases: Vec::new(), events }, asked)
 }
 
 /// Items that never reach a lane.

@@ -15,7 +15,7 @@ use super::subscription::{Control, Subscription};
 use super::tenure::Tenure;
 use crate::env::{Env, Set};
 use crate::error::{Error, ErrorKind};
-use crate::store::{ClaimRef, CommitGroup, Fate, SessionId, Store, Unit, Verdict};
+use crate::store::{ClaimRef, CommitGroup, Fate, HoldCommit, SessionId, Store, Unit, Verdict};
 
 /// A run's part of the next group.
 pub(crate) struct Pending {
@@ -138,7 +138,7 @@ impl Committer {
 
     async fn write(&self, mut round: Round) {
         let group = round.group();
-        if !(group.claims.is_empty() && group.units.is_empty()) {
+        if !(group.holds.is_empty() && group.units.is_empty()) {
             let known = self.until_known(&group, &round.tenures).await;
             self.tell(&group, &round, known);
         }
@@ -196,7 +196,7 @@ impl Committer {
         let fates = self.store.resolve(group).await?;
         // Of a claim without a durable event nobody knows; its next position says so again.
         let durable = group.events().zip(&fates).filter(|(_, fate)| fate.is_committed());
-        let written: Vec<usize> = durable.map(|(event, _)| event.claim).collect();
+        let written: Vec<usize> = durable.map(|(event, _)| event.hold).collect();
         Ok((!written.is_empty()).then_some(Known { fates, written }))
     }
 
@@ -225,16 +225,15 @@ impl Committer {
     }
 
     fn mark_finished(&self, group: &CommitGroup, round: &Round, fates: &[Fate], written: &[usize]) {
-        let held: Vec<bool> = (0..group.claims.len()).map(|claim| written.contains(&claim)).collect();
+        let held: Vec<bool> = (0..group.holds.len()).map(|hold| written.contains(&hold)).collect();
         let positions = group.positions(fates, |claim| held[claim]);
-        let mut offsets: Vec<Vec<u64>> = group.claims.iter().map(|_| Vec::new()).collect();
+        let mut offsets: Vec<Vec<u64>> = group.holds.iter().map(|_| Vec::new()).collect();
         for (event, fate) in group.events().zip(fates) {
             if event.marks_position(fate) {
-                offsets[event.claim].push(event.offset);
+                offsets[event.hold].push(event.offset);
             }
         }
-        let written = (0..group.claims.len()).filter(|claim| held[*claim]).zip(positions);
-        for (claim, (_, position)) in written {
+        for (claim, _, position) in positions {
             let tenure = &round.tenures[claim];
             tenure.committed(&position, &offsets[claim]);
             if let Some(subscription) = self.subscription(tenure.subscription) {
@@ -336,7 +335,7 @@ impl Round {
                     return Some(Letter::Pending(pending));
                 }
                 for (event, claim) in pending.unit.events.iter_mut().zip(claims) {
-                    event.claim = claim;
+                    event.hold = claim;
                     if matches!(event.verdict, Verdict::Tried(_) | Verdict::Started(_)) {
                         self.noted.insert((claim, event.offset));
                     }
@@ -367,10 +366,11 @@ impl Round {
         self.tenures = order.iter().map(|at| self.tenures[*at].clone()).collect();
         let mut units = std::mem::take(&mut self.units);
         for event in units.iter_mut().flat_map(|unit| unit.events.iter_mut()) {
-            event.claim = place[event.claim];
+            event.hold = place[event.hold];
         }
-        let claims = self.tenures.iter().map(|tenure| tenure.snapshot()).collect();
-        CommitGroup { session: self.session, claims, units }
+        let holds =
+            self.tenures.iter().map(|tenure| HoldCommit::Claim(Box::new(tenure.snapshot()))).collect();
+        CommitGroup { session: self.session, holds, units }
     }
 }
 

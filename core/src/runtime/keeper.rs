@@ -78,7 +78,7 @@ impl Keeper {
             let session = self.committer.session();
             let sent = Sent::now(&self.env);
             let limit = self.worker.session / 3;
-            let answer = self.env.timeout("a renewal", limit, self.store.renew(session)).await;
+            let answer = self.env.timeout("a renewal", limit, self.store.renew(session, &[])).await;
             match answer.and_then(std::convert::identity) {
                 Ok(renewed) => {
                     self.promise.renewed(sent);

@@ -115,6 +115,7 @@ impl Puller {
                     }
                 }
             }
+            Change::Void { .. } => {}
             Change::Broken { partition, epoch, error } => self.broken(partition, epoch, &error),
         }
     }

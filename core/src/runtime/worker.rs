@@ -90,6 +90,7 @@ impl Worker {
             source: plan.settings.scope.source.clone(),
             group: plan.settings.group.clone(),
             reset: plan.settings.reset,
+            unsettled_max: plan.settings.budget.messages + plan.settings.budget.waiting_messages,
             prefetch_bytes_max: plan.settings.budget.bytes,
             settings: plan.settings.adapter.clone(),
         };

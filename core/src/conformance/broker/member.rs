@@ -99,6 +99,7 @@ impl<'h, H: Harness> Member<'h, H> {
                 Came::Revoking(partitions, handback)
             }
             Change::Broken { partition, epoch, error } => Came::Broken(partition, epoch, error),
+            Change::Void { .. } => Came::Change,
         }
     }
 

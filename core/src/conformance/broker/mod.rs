@@ -79,6 +79,7 @@ pub trait Harness: Send + Sync + 'static {
             source: source.into(),
             group: group.into(),
             reset,
+            unsettled_max: 1024,
             prefetch_bytes_max: 1 << 20,
             settings: Default::default(),
         }

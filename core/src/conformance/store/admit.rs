@@ -32,8 +32,9 @@ pub async fn admit_finds_finished<H: Harness>(harness: &H) {
     assert_eq!(b.admit(&seating, &[("x", payload("x"))]).await, [Fresh], "another subscription's ledger");
 
     b.store.close_session(b.session).await.expect("a session is closed");
-    let event = AdmitEvent { claim: 0, id: Text::from("x"), payload: payload("x") };
-    let batch = AdmitBatch { session: b.session, claims: vec![other.claim.clone()], events: vec![event] };
+    let event = AdmitEvent { id: Text::from("x"), payload: Some(payload("x")), lease: None, leased: false };
+    let scope = other.claim.scope.clone();
+    let batch = AdmitBatch { session: b.session, scope, leases: Vec::new(), events: vec![event] };
     assert_lost(b.store.admit(batch).await, "admit");
 }
 

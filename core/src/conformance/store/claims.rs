@@ -46,22 +46,22 @@ pub async fn claim_marks_wanted<H: Harness>(harness: &H) {
     let b = worker(harness, "b").await;
     let claim = a.claim(0).await;
     let kept = a.claim(1).await;
-    let before = a.store.renew(a.session).await.expect("a renewal");
+    let before = a.store.renew(a.session, &[]).await.expect("a renewal");
     assert_eq!(before.wanted, [], "nobody asked yet");
     b.wants(0).await;
     b.wants(0).await;
-    let renewed = a.store.renew(a.session).await.expect("a renewal");
+    let renewed = a.store.renew(a.session, &[]).await.expect("a renewal");
     assert_eq!(renewed.wanted, vec![claim.claim.clone()]);
     let committed = a.commit(Group::of(&kept).event(finish(0, "a"))).await;
     assert_eq!(committed.wanted, vec![claim.claim.clone()]);
-    let of_b = b.store.renew(b.session).await.expect("a renewal");
+    let of_b = b.store.renew(b.session, &[]).await.expect("a renewal");
     assert_eq!(of_b.wanted, [], "only the owner is told");
 
     a.release(&claim, true).await;
     b.claim(0).await;
-    let after = a.store.renew(a.session).await.expect("a renewal");
+    let after = a.store.renew(a.session, &[]).await.expect("a renewal");
     assert_eq!(after.wanted, [], "the claim is another's now");
-    let of_b = b.store.renew(b.session).await.expect("a renewal");
+    let of_b = b.store.renew(b.session, &[]).await.expect("a renewal");
     assert_eq!(of_b.wanted, [], "nobody wants it of its new owner");
 }
 
@@ -73,7 +73,7 @@ pub async fn claim_of_dead_session_is_granted<H: Harness>(harness: &H) {
     let other = a.claim(1).await;
     let claim = b.claim_in_time(harness, 0, LONG).await;
     assert!(claim.unclean, "a dead owner's end is not clean");
-    assert_lost(a.store.renew(a.session).await, "renewal");
+    assert_lost(a.store.renew(a.session, &[]).await, "renewal");
     a.is_lost(Group::of(&other).event(finish(0, "a"))).await;
     // A session that is gone gives nothing back: what it left is as unclean as it was.
     drop(a.store.release(a.session, std::slice::from_ref(&other.claim), true).await);
@@ -94,9 +94,9 @@ pub async fn claim_after_handover_limit_is_granted<H: Harness>(harness: &H) {
     let taken = b.claim_in_time(harness, 0, limit).await;
     assert!(taken.claim.epoch > claim.claim.epoch);
     assert!(taken.unclean, "the owner did not let go");
-    let renewed = b.store.renew(b.session).await.expect("a renewal");
+    let renewed = b.store.renew(b.session, &[]).await.expect("a renewal");
     assert_eq!(renewed.wanted, [], "nobody wants it of its new owner");
-    a.store.renew(a.session).await.expect("the owner lives on without that claim");
+    a.store.renew(a.session, &[]).await.expect("the owner lives on without that claim");
     assert_eq!(a.fates(Group::of(&claim).event(finish(0, "a"))).await, [Fate::Excluded]);
     // Giving back what it no longer holds changes nothing for the new owner.
     a.release(&claim, true).await;

@@ -218,7 +218,7 @@ pub async fn attempts_are_kept<H: Harness>(harness: &H) {
     );
     assert_eq!(heir.position.as_ref().map(|at| at.base), Some(0), "a try leaves its offset open");
     let known = b.admit(&heir, &["x", "y", "z"].map(|id| (id, payload(id)))).await;
-    assert_eq!(known, [Admission::Fresh; 3], "a try is no finish");
+    assert_eq!(known, [const { Admission::Fresh }; 3], "a try is no finish");
     let group = Group::of(&heir).event(finish(0, "x")).event(tried(1, "y", 1)).event(park(dead(0, 2, "z")));
     assert!(b.fates(group).await.iter().all(Fate::is_committed));
     let claim = b.claim(0).await;

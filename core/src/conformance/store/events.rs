@@ -24,7 +24,7 @@ pub(super) fn payload(id: &str) -> PayloadHash {
 /// An event that finished, its key the same as its id.
 pub(super) fn finish(offset: u64, id: &str) -> CommitEvent {
     CommitEvent {
-        claim: 0,
+        hold: 0,
         offset,
         id: Text::from(id),
         key: Bytes::copy_from_slice(id.as_bytes()),

@@ -56,10 +56,10 @@ pub async fn release_reaches_the_owner<H: Harness>(harness: &H) {
         assert_eq!(asked, ReleaseAnswer::Requested, "asking again changes nothing");
     }
     for _ in 0..2 {
-        let told = a.store.renew(a.session).await.expect("a renewal");
+        let told = a.store.renew(a.session, &[]).await.expect("a renewal");
         assert_eq!(told.released, vec![letter.clone()], "until it is done");
     }
-    let told = b.store.renew(b.session).await.expect("a renewal");
+    let told = b.store.renew(b.session, &[]).await.expect("a renewal");
     assert_eq!(told.released, [], "only the owner is told");
 
     a.release(&claim, true).await;
@@ -68,18 +68,18 @@ pub async fn release_reaches_the_owner<H: Harness>(harness: &H) {
     // A try that failed keeps the row and the request: the event must not be forgotten between two tries.
     let again = unpark(tried(0, "x", 9), id.clone());
     assert_eq!(b.fates(Group::of(&heir).event(again)).await, [Fate::Committed]);
-    assert_eq!(b.store.renew(b.session).await.expect("a renewal").released, vec![letter.clone()]);
+    assert_eq!(b.store.renew(b.session, &[]).await.expect("a renewal").released, vec![letter.clone()]);
     // Parked again: the row stays, the request is answered.
     let parked_again = unpark(park(Parked { attempts: 9, ..letter.clone() }), id.clone());
     assert_eq!(b.fates(Group::of(&heir).event(parked_again)).await, [Fate::Committed]);
-    assert_eq!(b.store.renew(b.session).await.expect("a renewal").released, []);
+    assert_eq!(b.store.renew(b.session, &[]).await.expect("a renewal").released, []);
     let told = letters(&*operator, None, 10).await;
     assert_eq!(told.iter().find(|row| row.id == "x").map(|row| row.attempts), Some(9));
 
     operator.request_release(id.clone()).await.expect("a request is answered");
     let done = unpark(finish(0, "x"), id.clone());
     assert_eq!(b.fates(Group::of(&heir).event(done)).await, [Fate::Committed]);
-    assert_eq!(b.store.renew(b.session).await.expect("a renewal").released, [], "done");
+    assert_eq!(b.store.renew(b.session, &[]).await.expect("a renewal").released, [], "done");
     let gone = operator.request_release(id).await.expect("a request is answered");
     assert_eq!(gone, ReleaseAnswer::Missing);
 }
@@ -98,7 +98,7 @@ pub async fn releases_are_all_told<H: Harness>(harness: &H) {
     for round in 0..2 {
         let mut told = std::collections::BTreeSet::new();
         for _ in 0..5 {
-            let released = a.store.renew(a.session).await.expect("a renewal").released;
+            let released = a.store.renew(a.session, &[]).await.expect("a renewal").released;
             told.extend(released.into_iter().map(|letter| letter.offset));
         }
         assert_eq!(told.len() as u64, LETTERS, "round {round}");

@@ -85,18 +85,18 @@ pub async fn reposition_reaches_the_owner<H: Harness>(harness: &H) {
     let b = worker(harness, "b").await;
     let (zero, one) = (a.claim(0).await, a.claim(1).await);
     b.claim(2).await;
-    assert_eq!(a.store.renew(a.session).await.expect("a renewal").repositioned, []);
+    assert_eq!(a.store.renew(a.session, &[]).await.expect("a renewal").repositioned, []);
     reposition(&b, billing(), Some(0), ReadFrom::Earliest).await;
     for _ in 0..2 {
-        let told = a.store.renew(a.session).await.expect("a renewal").repositioned;
+        let told = a.store.renew(a.session, &[]).await.expect("a renewal").repositioned;
         assert_eq!(told.len(), 1, "until it claims again: {told:?}");
         assert_eq!((&told[0].scope, told[0].partition), (&billing(), 0));
         assert!(told[0].epoch > zero.claim.epoch);
     }
-    assert_eq!(b.store.renew(b.session).await.expect("a renewal").repositioned, [], "only the owner");
+    assert_eq!(b.store.renew(b.session, &[]).await.expect("a renewal").repositioned, [], "only the owner");
     b.wants(0).await;
     let anew = a.claim(0).await;
-    assert_eq!(a.store.renew(a.session).await.expect("a renewal").repositioned, [], "it knows");
+    assert_eq!(a.store.renew(a.session, &[]).await.expect("a renewal").repositioned, [], "it knows");
 
     // A release by the name that the owner knows frees it, and one by an older name does not.
     reposition(&b, billing(), None, ReadFrom::Earliest).await;
@@ -114,11 +114,15 @@ pub async fn reposition_reaches_the_owner<H: Harness>(harness: &H) {
     reposition(&b, billing(), Some(1), ReadFrom::Earliest).await;
     let dying = worker_for(harness, "dying", harness.lifetime()).await;
     let last = dying.claim(1).await;
-    assert_eq!(dying.store.renew(dying.session).await.expect("a renewal").repositioned, []);
+    assert_eq!(dying.store.renew(dying.session, &[]).await.expect("a renewal").repositioned, []);
     reposition(&b, billing(), Some(1), ReadFrom::Earliest).await;
     let heir = b.claim_in_time(harness, 1, LONG).await;
     assert!(heir.unclean && heir.claim.epoch > last.claim.epoch, "also of one that died meanwhile");
-    assert_eq!(b.store.renew(b.session).await.expect("a renewal").repositioned.len(), 1, "of partition 0");
+    assert_eq!(
+        b.store.renew(b.session, &[]).await.expect("a renewal").repositioned.len(),
+        1,
+        "of partition 0"
+    );
 }
 
 /// What must be known to handle an event once, and what nobody handled, outlive the position.
@@ -146,7 +150,7 @@ pub async fn reposition_keeps_ledger_and_parked_rows<H: Harness>(harness: &H) {
     // The old one is released and run by its own name, and the other stays.
     let asked = a.store.request_release(letter.parked_id()).await.expect("a request is answered");
     assert_eq!(asked, ReleaseAnswer::Requested);
-    let told = a.store.renew(a.session).await.expect("a renewal").released;
+    let told = a.store.renew(a.session, &[]).await.expect("a renewal").released;
     assert_eq!(told, vec![letter.clone()]);
     let run = Group::of(&anew).event(unpark(finish(1, "dead"), letter.parked_id()));
     assert_eq!(a.fates(run).await, [Fate::Committed]);

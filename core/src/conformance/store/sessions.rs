@@ -31,21 +31,21 @@ pub async fn session_id_is_never_reused<H: Harness>(harness: &H) {
 /// Renewing a session that was taken over or closed is `SessionLost`, and changes nothing.
 pub async fn renew_never_revives<H: Harness>(harness: &H) {
     let a = worker(harness, "a").await;
-    a.store.renew(a.session).await.expect("a live session is renewed");
+    a.store.renew(a.session, &[]).await.expect("a live session is renewed");
     let claim = a.claim(1).await;
     a.store.close_session(a.session).await.expect("a session is closed");
-    assert_lost(a.store.renew(a.session).await, "renewal");
+    assert_lost(a.store.renew(a.session, &[]).await, "renewal");
     a.is_lost(Group::of(&claim).event(finish(0, "a"))).await;
     assert_lost(a.ask(super::stage::billing(), 1, LONG).await, "claim");
 
     let never = fresh_session(harness);
-    assert_lost(a.store.renew(never).await, "renewal of a session that never was");
+    assert_lost(a.store.renew(never, &[]).await, "renewal of a session that never was");
 
     let b = worker_for(harness, "b", harness.lifetime()).await;
     let claim = b.claim(0).await;
     let heir = worker(harness, "heir").await;
     heir.claim_in_time(harness, 0, LONG).await;
-    assert_lost(b.store.renew(b.session).await, "renewal after a takeover");
+    assert_lost(b.store.renew(b.session, &[]).await, "renewal after a takeover");
     b.is_lost(Group::of(&claim).event(finish(0, "b"))).await;
 }
 
@@ -57,7 +57,7 @@ pub async fn expiry_is_the_databases_clock<H: Harness>(harness: &H) {
     a.claim(0).await;
     for _ in 0..15 {
         env.sleep(harness.lifetime() / 10).await;
-        a.store.renew(a.session).await.expect("a session that is renewed in time lives");
+        a.store.renew(a.session, &[]).await.expect("a session that is renewed in time lives");
         b.wants(0).await;
     }
     let claim = b.claim_in_time(harness, 0, LONG).await;
@@ -108,7 +108,7 @@ pub async fn takeover_defeats_commits_in_flight<H: Harness>(harness: &H) {
 
 fn a_claim_of(group: &crate::store::CommitGroup) -> crate::store::Claim {
     crate::store::Claim {
-        claim: group.claims[0].claim.clone(),
+        claim: group.holds[0].claim().expect("a group over a claim").claim.clone(),
         position: None,
         read_from: None,
         generation: 0,

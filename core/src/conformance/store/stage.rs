@@ -9,7 +9,7 @@ use crate::error::{Error, ErrorKind};
 use crate::event::PayloadHash;
 use crate::store::{
     Admission, AdmitBatch, AdmitEvent, Claim, ClaimAnswer, ClaimCommit, ClaimRef, ClaimRequest, CommitEvent,
-    CommitGroup, Committed, Effect, Fate, NewSession, Scope, SessionId, Store, Unit,
+    CommitGroup, Committed, Effect, Fate, HoldCommit, NewSession, Scope, SessionId, Store, Unit,
 };
 use crate::text::Text;
 use crate::watermark::Watermark;
@@ -110,13 +110,14 @@ impl Worker {
 
     pub(super) async fn admit(&self, claim: &Claim, events: &[(&str, PayloadHash)]) -> Vec<Admission> {
         let events = events.iter().map(|(id, payload)| AdmitEvent {
-            claim: 0,
             id: Text::from(*id),
-            payload: *payload,
+            payload: Some(*payload),
+            lease: None,
+            leased: false,
         });
-        let batch =
-            AdmitBatch { session: self.session, claims: vec![claim.claim.clone()], events: events.collect() };
-        self.store.admit(batch).await.expect("a live session admits")
+        let scope = claim.claim.scope.clone();
+        let batch = AdmitBatch { session: self.session, scope, leases: Vec::new(), events: events.collect() };
+        self.store.admit(batch).await.expect("a live session admits").events
     }
 
     /// Commits, and expects an answer.
@@ -190,7 +191,7 @@ impl Group {
     pub(super) fn unit(mut self, mut events: Vec<CommitEvent>, effects: Vec<Effect>) -> Self {
         let at = self.claims.len() - 1;
         for event in &mut events {
-            event.claim = at;
+            event.hold = at;
             if event.unpark.is_none() {
                 // In order of delivery here; an offset that is finished already is nothing new to it.
                 let _ = self.claims[at].1.deliver(event.offset);
@@ -202,13 +203,11 @@ impl Group {
 
     pub(super) fn build(self, session: SessionId) -> CommitGroup {
         let (identity, witness) = (self.identity, self.witness);
-        let claims = self.claims.into_iter().map(|(claim, watermark)| ClaimCommit {
-            claim,
-            watermark,
-            witness,
-            identity: identity.clone(),
-            partitions: PARTITIONS,
+        let holds = self.claims.into_iter().map(|(claim, watermark)| {
+            let identity = identity.clone();
+            let claim = ClaimCommit { claim, watermark, witness, identity, partitions: PARTITIONS };
+            HoldCommit::Claim(Box::new(claim))
         });
-        CommitGroup { session, claims: claims.collect(), units: self.units }
+        CommitGroup { session, holds: holds.collect(), units: self.units }
     }
 }

@@ -37,7 +37,7 @@ impl State {
     }
 
     /// The name of a live owner. A dead one's row is deleted here, which defeats all its commits (S1).
-    fn alive(&mut self, owner: SessionId, now: Timestamp) -> Option<String> {
+    pub(super) fn alive(&mut self, owner: SessionId, now: Timestamp) -> Option<String> {
         if self.sessions.get(&owner).is_some_and(|session| session.expires <= now) {
             self.sessions.remove(&owner);
         }

@@ -12,25 +12,26 @@ use crate::env::{Env, Instant};
 use crate::error::{Error, ErrorKind};
 use crate::handler::Failure;
 use crate::store::{
-    Admission, ClaimRef, CommitEvent, CommitGroup, Committed, Death, Effect, Fate, Reason, Verdict,
+    Admission, ClaimRef, CommitEvent, CommitGroup, Committed, Death, Effect, Fate, HoldCommit, LeaseRef,
+    Reason, Verdict,
 };
 use crate::watermark::Watermark;
 
 pub(super) async fn commit(memory: &Memory, group: &CommitGroup) -> Result<Committed, Error> {
     let mut run = Run::new(group);
-    let mut wanted = Vec::new();
+    let (mut wanted, mut contended) = (Vec::new(), Vec::new());
     // C4: what fails as a whole is halved until the culprit is alone; the first half goes first, because
     // a key's order is the order of the units.
     let whole = 0..group.units.len();
     let mut rest = vec![whole];
     while let Some(units) = rest.pop() {
         let ended = run.attempt(memory, units.clone()).await;
-        if !matches!(ended, Ok(Ended::Committed(_))) {
+        if !matches!(ended, Ok(Ended::Committed(..))) {
             run.forget(units.clone());
         }
         match ended {
-            Ok(Ended::Committed(reported)) => {
-                wanted = reported;
+            Ok(Ended::Committed(claims, leases)) => {
+                (wanted, contended) = (claims, leases);
                 run.begun |= !units.is_empty();
             }
             Ok(Ended::Refused(failure)) if units.len() <= 1 => run.fail(units.start, &failure),
@@ -48,14 +49,21 @@ pub(super) async fn commit(memory: &Memory, group: &CommitGroup) -> Result<Commi
             Err(error) => return Err(error),
         }
     }
-    let written = (0..run.held.len()).filter(|claim| run.held[*claim]).collect();
-    Ok(Committed { fates: run.fates, written, wanted })
+    if !run.given_back.is_empty() {
+        memory.0.freed.notify_waiters();
+    }
+    let is_written = |at: &usize| match &group.holds[*at] {
+        HoldCommit::Claim(_) => run.held[*at],
+        HoldCommit::Lease(_) => run.given_back.contains(at),
+    };
+    let written = (0..group.holds.len()).filter(is_written).collect();
+    Ok(Committed { fates: run.fates, written, wanted, contended })
 }
 
 /// How one transaction ended.
 enum Ended {
-    /// It is durable; these claims are wanted by others.
-    Committed(Vec<ClaimRef>),
+    /// It is durable; these claims and leases are wanted by others.
+    Committed(Vec<ClaimRef>, Vec<LeaseRef>),
     /// The commit itself was refused; nothing was written.
     Refused(Failure),
     /// The time was up while this unit's effects ran, the first ones of the transaction or later ones.
@@ -64,8 +72,10 @@ enum Ended {
 
 struct Run<'g> {
     group: &'g CommitGroup,
-    /// Which of the group's claims are still the session's (rule C1).
+    /// Which of the group's holds are still the session's (rule C1).
     held: Vec<bool>,
+    /// The leases that its last transaction gave back (rule S7).
+    given_back: Vec<usize>,
     /// Where each unit's fates begin.
     starts: Vec<usize>,
     fates: Vec<Fate>,
@@ -98,6 +108,7 @@ impl<'g> Run<'g> {
         Self {
             group,
             held: Vec::new(),
+            given_back: Vec::new(),
             starts: starts.collect(),
             fates: vec![Fate::Behind; group.events().count()],
             blocked: BTreeMap::new(),
@@ -115,9 +126,9 @@ impl<'g> Run<'g> {
         let env = memory.0.clock.get();
         let deadline = env.map_or_else(Instant::default, |env| env.now() + limit);
         let mut clock = Clock { env, deadline, used: false };
-        let held = self.group.claims.iter().map(|claim| tx.state().is_held(session, &claim.claim));
+        let held = self.group.holds.iter().map(|hold| tx.state().holds(session, &hold.hold()));
         self.held = held.collect();
-        self.passed = self.group.claims.iter().map(|_| OnceCell::new()).collect();
+        self.passed = self.group.holds.iter().map(|_| OnceCell::new()).collect();
         for unit in units {
             let first = !clock.used;
             match self.unit(tx, unit, &mut clock).await? {
@@ -125,11 +136,17 @@ impl<'g> Run<'g> {
                 Err(failure) => return Ok(Ended::Late { unit, first, failure }),
             }
         }
-        for (claim, position) in self.group.positions(&self.fates, |claim| self.held[claim]) {
+        for (_, claim, position) in self.group.positions(&self.fates, |claim| self.held[claim]) {
             tx.position(&claim, position);
         }
+        self.given_back = self.group.given_back(&self.fates, |hold| self.held[hold]);
+        for at in &self.given_back {
+            if let Some(lease) = self.group.holds[*at].lease() {
+                tx.give_back(&lease.lease.lease);
+            }
+        }
         Ok(match tx.harden() {
-            Ok(()) => Ended::Committed(tx.state().wanted(session)),
+            Ok(()) => Ended::Committed(tx.state().wanted(session), tx.state().contended(session)),
             Err(failure) => Ended::Refused(failure),
         })
     }
@@ -175,13 +192,13 @@ impl<'g> Run<'g> {
 
     /// Whether the event is newly finished (rules C1, C2, P2).
     fn judge(&self, tx: &MemoryTx, event: &CommitEvent) -> Fate {
-        if !self.held[event.claim] {
+        if !self.held[event.hold] {
             return Fate::Excluded;
         }
-        if self.blocked.contains_key(&(event.claim, event.key.clone())) {
+        if self.blocked.contains_key(&(event.hold, event.key.clone())) {
             return Fate::Behind;
         }
-        let claim = &self.group.claims[event.claim].claim;
+        let hold = &self.group.holds[event.hold];
         if let Some(row) = &event.unpark {
             return if tx.state().parking.at(row).is_some() { Fate::Committed } else { Fate::Duplicate };
         }
@@ -189,12 +206,14 @@ impl<'g> Run<'g> {
             return Fate::Committed;
         }
         let Some(payload) = event.ledger else {
-            let passed = self.passed[event.claim].get_or_init(|| tx.state().passed(claim));
+            // With a lease there is no position: without a ledger nothing is known to be finished.
+            let Some(claim) = hold.claim() else { return Fate::Committed };
+            let passed = self.passed[event.hold].get_or_init(|| tx.state().passed(&claim.claim));
             let duplicate = passed.as_ref().is_some_and(|passed| passed.is_finished(event.offset));
             return if duplicate { Fate::Duplicate } else { Fate::Committed };
         };
-        match tx.state().known(&claim.scope, &event.id, payload) {
-            Admission::Fresh => Fate::Committed,
+        match tx.state().known(hold.scope(), &event.id, payload) {
+            Admission::Fresh | Admission::Tried(_) => Fate::Committed,
             Admission::Finished | Admission::Parked => Fate::Duplicate,
             Admission::Conflict if is_conflict_letter(&event.verdict) => Fate::Committed,
             Admission::Conflict => Fate::Conflict,
@@ -202,20 +221,20 @@ impl<'g> Run<'g> {
     }
 
     fn write(&self, tx: &mut MemoryTx, event: &CommitEvent) {
-        let claim = &self.group.claims[event.claim].claim;
+        let hold = self.group.holds[event.hold].hold();
         match &event.verdict {
-            Verdict::Tried(row) | Verdict::Started(row) => return tx.attempt(claim, row.clone()),
+            Verdict::Tried(row) | Verdict::Started(row) => return tx.attempt(&hold, row.clone()),
             Verdict::Finish => {
                 // P1: out of the parking table and into the ledger in one commit.
                 event.unpark.iter().for_each(|row| tx.unpark(row));
-                event.ledger.iter().for_each(|payload| tx.ledger(&claim.scope, &event.id, *payload));
+                event.ledger.iter().for_each(|payload| tx.ledger(hold.scope(), &event.id, *payload));
             }
             Verdict::Park(parked) => {
                 event.unpark.iter().for_each(|row| tx.unpark(row));
                 tx.park((**parked).clone());
             }
         }
-        tx.forget_attempt(claim, event.unpark.as_ref(), event.offset);
+        tx.forget_attempt(&hold, event);
     }
 
     fn fail(&mut self, unit: usize, failure: &Failure) {
@@ -227,7 +246,7 @@ impl<'g> Run<'g> {
     fn settle(&mut self, unit: usize, fates: impl Iterator<Item = Fate>) {
         for ((at, event), fate) in self.group.units[unit].events.iter().enumerate().zip(fates) {
             if matches!(fate, Fate::Failed(_) | Fate::Behind | Fate::Conflict) {
-                self.blocked.entry((event.claim, event.key.clone())).or_insert(unit);
+                self.blocked.entry((event.hold, event.key.clone())).or_insert(unit);
             }
             self.fates[self.starts[unit] + at] = fate;
         }

@@ -7,6 +7,7 @@
 mod admit;
 mod claim;
 mod commit;
+mod lease;
 mod ledger;
 mod parking;
 mod resolve;
@@ -20,15 +21,16 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio::sync::{Mutex, Notify, OwnedMutexGuard};
 
 use crate::broker::Partition;
 use crate::config::NoKeys;
 use crate::env::{Env, Timestamp};
 use crate::error::Error;
 use crate::store::{
-    Admission, AdmitBatch, ClaimAnswer, ClaimRef, ClaimRequest, CommitGroup, Committed, DeadQuery, Fate,
-    NewSession, Parked, ParkedId, ReleaseAnswer, Renewed, Reposition, SessionId, Store, StoreAdapter,
+    AdmitBatch, Admitted, ClaimAnswer, ClaimRef, ClaimRequest, CommitGroup, Committed, DeadQuery, Fate,
+    LeaseKey, LeaseRef, NewSession, Parked, ParkedId, ReleaseAnswer, Renewed, Reposition, Scope, SessionId,
+    Store, StoreAdapter,
 };
 pub use tx::MemoryTx;
 
@@ -49,6 +51,8 @@ struct Database {
     state: Arc<Mutex<State>>,
     /// The database's own clock (rule S4): one for all workers, whatever their own say.
     clock: OnceLock<Env>,
+    /// Raised when a lease was given back.
+    freed: Notify,
 }
 
 impl Memory {
@@ -138,13 +142,14 @@ impl Store for Memory {
         state.register(session, self.now())
     }
 
-    async fn renew(&self, session: SessionId) -> Result<Renewed, Error> {
+    async fn renew(&self, session: SessionId, leased: &[Scope]) -> Result<Renewed, Error> {
         let mut state = self.lock().await;
-        state.renew(session, self.now())
+        state.renew(session, leased, self.now())
     }
 
     async fn close_session(&self, session: SessionId) -> Result<(), Error> {
         self.lock().await.close_session(session);
+        self.0.freed.notify_waiters();
         Ok(())
     }
 
@@ -158,8 +163,27 @@ impl Store for Memory {
         Ok(())
     }
 
-    async fn admit(&self, batch: AdmitBatch) -> Result<Vec<Admission>, Error> {
-        self.lock().await.admit(&batch)
+    async fn admit(&self, batch: AdmitBatch) -> Result<Admitted, Error> {
+        let mut state = self.lock().await;
+        state.admit(&batch, self.now())
+    }
+
+    async fn freed(&self, session: SessionId) -> Result<Vec<LeaseKey>, Error> {
+        loop {
+            let freed = self.0.freed.notified();
+            let mut freed = std::pin::pin!(freed);
+            // Enabled before the look, so that what is freed after it is not missed.
+            freed.as_mut().enable();
+            let found = self.lock().await.freed(session, self.now());
+            if !found.is_empty() {
+                return Ok(found);
+            }
+            freed.await;
+        }
+    }
+
+    async fn leases(&self, session: SessionId) -> Result<Vec<LeaseRef>, Error> {
+        Ok(self.lock().await.leases_of(session))
     }
 
     async fn commit(&self, group: &CommitGroup) -> Result<Committed, Error> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::state::{ClaimRow, SessionRow, State};
 use crate::env::Timestamp;
 use crate::error::{Error, ErrorKind};
-use crate::store::{ClaimRef, NewSession, Parked, Renewed, SessionId};
+use crate::store::{ClaimRef, NewSession, Parked, Renewed, Scope, SessionId};
 
 impl State {
     pub(super) fn register(&mut self, session: NewSession, now: Timestamp) -> Result<(), Error> {
@@ -19,15 +19,21 @@ impl State {
         Ok(())
     }
 
-    pub(super) fn renew(&mut self, session: SessionId, now: Timestamp) -> Result<Renewed, Error> {
+    pub(super) fn renew(
+        &mut self,
+        session: SessionId,
+        leased: &[Scope],
+        now: Timestamp,
+    ) -> Result<Renewed, Error> {
         // S1: an update of a row that is there, never an insert. A session past its expiry that nobody
         // took over lives on: the row is the fence, not the worker's clock.
         let row = self.sessions.get_mut(&session).ok_or_else(|| lost(session))?;
         row.expires = now + row.lifetime;
         Ok(Renewed {
             wanted: self.wanted(session),
+            contended: self.contended(session),
             repositioned: self.claims_of(session, |row| row.repositioned),
-            released: self.released(session),
+            released: self.released(session, leased),
         })
     }
 
@@ -69,12 +75,13 @@ impl State {
         named.collect()
     }
 
-    /// Requested releases go to who holds the partition (rule P3).
-    fn released(&self, session: SessionId) -> Vec<Parked> {
+    /// Requested releases go to who holds the partition, or to all who may take the key's lease (rule P3).
+    fn released(&self, session: SessionId, leased: &[Scope]) -> Vec<Parked> {
         let requested = self.parking.requested();
         let owned = requested.filter(|row| {
             let place = (row.scope.clone(), row.partition);
-            self.claims.get(&place).is_some_and(|claim| claim.owner == Some(session))
+            leased.contains(&row.scope)
+                || self.claims.get(&place).is_some_and(|claim| claim.owner == Some(session))
         });
         owned.cloned().collect()
     }

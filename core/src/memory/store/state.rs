@@ -3,12 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::lease::LeaseRow;
 use super::ledger::Ledger;
 use super::parking::Parking;
 use super::tables::Tables;
 use crate::broker::Partition;
 use crate::env::Timestamp;
-use crate::store::{AttemptRow, ClaimRef, Position, ReadFrom, Scope, SessionId};
+use crate::store::{AttemptRow, ClaimRef, Hold, LeaseKey, Position, ReadFrom, Scope, SessionId};
+use crate::text::Text;
 use crate::watermark::{WINDOW_MAX, Watermark};
 
 /// All rows of one database.
@@ -18,8 +20,14 @@ pub(super) struct State {
     /// Ids that were used (rule S1). Grows by 16 bytes a session, of which a worker has one at a time.
     pub(super) used: BTreeSet<SessionId>,
     pub(super) claims: BTreeMap<(Scope, Partition), ClaimRow>,
+    pub(super) leases: BTreeMap<LeaseKey, LeaseRow>,
+    /// The last one drawn (rule A4).
+    pub(super) token: u64,
     pub(super) ledgers: BTreeMap<Scope, Ledger>,
+    /// Of claimed partitions, by place.
     pub(super) attempts: BTreeMap<Place, AttemptRow>,
+    /// Of leased keys, by the event's id.
+    pub(super) tries: BTreeMap<(Scope, Text), AttemptRow>,
     pub(super) parking: Parking,
     pub(super) tables: Tables,
 }
@@ -53,6 +61,14 @@ pub(super) struct ClaimRow {
 }
 
 impl State {
+    /// Whether this session is still the only one to run what the hold covers (rules C1, S2).
+    pub(super) fn holds(&self, session: SessionId, hold: &Hold) -> bool {
+        match hold {
+            Hold::Claim(claim) => self.is_held(session, claim),
+            Hold::Lease(lease) => self.is_leased(session, lease),
+        }
+    }
+
     /// Whether this claim is still its session's (rules C1, S2).
     pub(super) fn is_held(&self, session: SessionId, claim: &ClaimRef) -> bool {
         self.row(claim).is_some_and(|row| row.owner == Some(session) && row.epoch == claim.epoch)

@@ -3,13 +3,14 @@
 use bytes::Bytes;
 use tokio::sync::OwnedMutexGuard;
 
+use super::lease::LeaseRow;
 use super::parking::Row;
 use super::state::{Place, State};
 use crate::broker::Partition;
 use crate::env::Timestamp;
 use crate::event::PayloadHash;
 use crate::handler::Failure;
-use crate::store::{AttemptRow, ClaimRef, Parked, ParkedId, Position, Scope};
+use crate::store::{AttemptRow, ClaimRef, CommitEvent, Hold, LeaseKey, Parked, ParkedId, Position, Scope};
 use crate::text::Text;
 
 /// The transaction that commits an event: what `Tx<Memory>` derefs to.
@@ -27,6 +28,8 @@ enum Undo {
     Ledger(Scope, Text),
     Position(Scope, Partition, Option<Position>),
     Attempt(Place, Option<AttemptRow>),
+    Try((Scope, Text), Option<AttemptRow>),
+    Lease(LeaseKey, Option<LeaseRow>),
     Parked(ParkedId),
     Unparked(Box<Row>),
     Appended(String),
@@ -128,23 +131,42 @@ impl MemoryTx {
         }
     }
 
-    pub(super) fn attempt(&mut self, claim: &ClaimRef, row: AttemptRow) {
+    pub(super) fn attempt(&mut self, hold: &Hold, row: AttemptRow) {
+        let Some(claim) = hold.claim() else {
+            let name = (hold.scope().clone(), row.id.clone());
+            let before = self.state.tries.insert(name.clone(), row);
+            return self.journal.push(Undo::Try(name, before));
+        };
         let place = (claim.scope.clone(), claim.partition, row.generation, row.offset);
         let before = self.state.attempts.insert(place.clone(), row);
         self.journal.push(Undo::Attempt(place, before));
     }
 
-    /// `unpark`: it ran from the parking table, under that name.
-    pub(super) fn forget_attempt(&mut self, claim: &ClaimRef, unpark: Option<&ParkedId>, offset: u64) {
+    pub(super) fn forget_attempt(&mut self, hold: &Hold, event: &CommitEvent) {
+        let Some(claim) = hold.claim() else {
+            let name = (hold.scope().clone(), event.id.clone());
+            if let Some(before) = self.state.tries.remove(&name) {
+                self.journal.push(Undo::Try(name, Some(before)));
+            }
+            return;
+        };
         if self.state.attempts.is_empty() {
             return;
         }
+        // What ran from the parking table did so under that name.
         let present = || self.state.row(claim).map_or(0, |row| row.generation);
-        let generation = unpark.map_or_else(present, |parked| parked.generation);
-        let place = (claim.scope.clone(), claim.partition, generation, offset);
+        let generation = event.unpark.as_ref().map_or_else(present, |parked| parked.generation);
+        let place = (claim.scope.clone(), claim.partition, generation, event.offset);
         if let Some(before) = self.state.attempts.remove(&place) {
             self.journal.push(Undo::Attempt(place, Some(before)));
         }
+    }
+
+    /// A lease that this transaction's session holds.
+    pub(super) fn give_back(&mut self, key: &LeaseKey) {
+        let before = self.state.leases.get(key).cloned();
+        self.state.give_back(key, self.now);
+        self.journal.push(Undo::Lease(key.clone(), before));
     }
 
     pub(super) fn park(&mut self, parked: Parked) {
@@ -174,6 +196,10 @@ impl Undo {
             }
             Self::Attempt(place, Some(before)) => drop(state.attempts.insert(place, before)),
             Self::Attempt(place, None) => drop(state.attempts.remove(&place)),
+            Self::Try(name, Some(before)) => drop(state.tries.insert(name, before)),
+            Self::Try(name, None) => drop(state.tries.remove(&name)),
+            Self::Lease(key, Some(before)) => drop(state.leases.insert(key, before)),
+            Self::Lease(key, None) => drop(state.leases.remove(&key)),
             Self::Parked(id) => drop(state.parking.take(&id)),
             Self::Unparked(row) => state.parking.restore(*row),
             Self::Appended(table) => state.tables.pop(&table),

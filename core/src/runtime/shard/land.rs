@@ -193,7 +193,7 @@ impl Shard {
 /// The event's part of a commit; the committer fills in the claim's index.
 pub(super) fn commit_event(item: &Item, verdict: Verdict) -> CommitEvent {
     CommitEvent {
-        claim: 0,
+        hold: 0,
         offset: item.offset(),
         id: item.id(),
         key: item.envelope.meta.lane_key(),
