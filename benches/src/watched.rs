@@ -7,8 +7,9 @@ use async_trait::async_trait;
 use keylane::Error;
 use keylane::broker::Partition;
 use keylane::store::{
-    Admission, AdmitBatch, ClaimAnswer, ClaimRef, ClaimRequest, CommitGroup, Committed, DeadQuery, Fate,
-    NewSession, Parked, ParkedId, ReleaseAnswer, Renewed, Reposition, SessionId, Store,
+    AdmitBatch, Admitted, ClaimAnswer, ClaimRef, ClaimRequest, CommitGroup, Committed, DeadQuery, Fate,
+    LeaseKey, LeaseRef, NewSession, Parked, ParkedId, ReleaseAnswer, Renewed, Reposition, Scope, SessionId,
+    Store,
 };
 
 use crate::meter::METER;
@@ -47,8 +48,8 @@ impl Store for Watched {
         self.0.register(session).await
     }
 
-    async fn renew(&self, session: SessionId) -> Result<Renewed, Error> {
-        self.0.renew(session).await
+    async fn renew(&self, session: SessionId, leased: &[Scope]) -> Result<Renewed, Error> {
+        self.0.renew(session, leased).await
     }
 
     async fn close_session(&self, session: SessionId) -> Result<(), Error> {
@@ -63,8 +64,16 @@ impl Store for Watched {
         self.0.release(session, claims, clean).await
     }
 
-    async fn admit(&self, batch: AdmitBatch) -> Result<Vec<Admission>, Error> {
+    async fn admit(&self, batch: AdmitBatch) -> Result<Admitted, Error> {
         self.0.admit(batch).await
+    }
+
+    async fn freed(&self, session: SessionId) -> Result<Vec<LeaseKey>, Error> {
+        self.0.freed(session).await
+    }
+
+    async fn leases(&self, session: SessionId) -> Result<Vec<LeaseRef>, Error> {
+        self.0.leases(session).await
     }
 
     async fn resolve(&self, group: &CommitGroup) -> Result<Vec<Fate>, Error> {

@@ -155,7 +155,7 @@ impl FaultyConsumer {
                 seat.held.extend(&partitions);
                 Change::Assigned(partitions)
             }
-            Change::Broken { .. } => change,
+            Change::Broken { .. } | Change::Void { .. } => change,
             Change::Lost(partitions) => {
                 seat.held.retain(|held| !partitions.contains(held));
                 Change::Lost(partitions)

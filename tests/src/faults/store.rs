@@ -7,8 +7,9 @@ use async_trait::async_trait;
 use keylane::broker::Partition;
 use keylane::env::{Env, Instant, Timestamp};
 use keylane::store::{
-    Admission, AdmitBatch, ClaimAnswer, ClaimRef, ClaimRequest, CommitGroup, Committed, DeadQuery, Fate,
-    NewSession, Parked, ParkedId, ReleaseAnswer, Renewed, Reposition, SessionId, Store,
+    AdmitBatch, Admitted, ClaimAnswer, ClaimRef, ClaimRequest, CommitGroup, Committed, DeadQuery, Fate,
+    LeaseKey, LeaseRef, NewSession, Parked, ParkedId, ReleaseAnswer, Renewed, Reposition, Scope, SessionId,
+    Store,
 };
 use keylane::{Error, ErrorKind};
 
@@ -123,9 +124,9 @@ impl Store for FaultyStore {
         answer
     }
 
-    async fn renew(&self, session: SessionId) -> Result<Renewed, Error> {
+    async fn renew(&self, session: SessionId, leased: &[Scope]) -> Result<Renewed, Error> {
         let sent = (self.env.now(), self.env.wall());
-        let answer = self.around(ErrorKind::Store, self.inner.renew(session)).await;
+        let answer = self.around(ErrorKind::Store, self.inner.renew(session, leased)).await;
         match &answer {
             Ok(_) => self.eyes.promised(sent),
             Err(error) if error.kind() == ErrorKind::SessionLost => self.eyes.session_lost(),
@@ -146,13 +147,23 @@ impl Store for FaultyStore {
         self.around(ErrorKind::Store, self.inner.release(session, claims, clean)).await
     }
 
-    async fn admit(&self, batch: AdmitBatch) -> Result<Vec<Admission>, Error> {
+    async fn admit(&self, batch: AdmitBatch) -> Result<Admitted, Error> {
+        let sorted = batch.leases.is_sorted_by(|a, b| a < b);
+        assert!(sorted, "rule C7: the leases of a batch are sorted, each once");
         self.around(ErrorKind::Store, self.inner.admit(batch)).await
     }
 
+    async fn freed(&self, session: SessionId) -> Result<Vec<LeaseKey>, Error> {
+        self.around(ErrorKind::Store, self.inner.freed(session)).await
+    }
+
+    async fn leases(&self, session: SessionId) -> Result<Vec<LeaseRef>, Error> {
+        self.around(ErrorKind::Store, self.inner.leases(session)).await
+    }
+
     async fn commit(&self, group: &CommitGroup) -> Result<Committed, Error> {
-        let sorted = group.claims.is_sorted_by(|a, b| a.claim < b.claim);
-        assert!(sorted, "rule C7: the claims of a group are sorted, each once");
+        let sorted = group.holds.is_sorted_by(|a, b| a.hold() < b.hold());
+        assert!(sorted, "rule C7: the claims and leases of a group are sorted, each once");
         // A commit whose answer is lost is unknown, not failed.
         let seen = async {
             let committed = self.inner.commit(group).await?;

@@ -238,7 +238,7 @@ impl StoreEyes for Eyes {
         for (event, fate) in group.events().zip(fates) {
             let ends = matches!(event.verdict, Verdict::Finish | Verdict::Park(_));
             if ends && *fate == Fate::Committed {
-                let claim = &group.claims[event.claim].claim;
+                let Some(claim) = group.holds[event.hold].claim().map(|claim| &claim.claim) else { continue };
                 let at = self.history.at(claim.partition, event.offset);
                 if let Some(event) = at {
                     let (node, epoch) = (self.node, claim.epoch);

@@ -58,6 +58,7 @@ pub(crate) fn spec(source: &str, group: &str) -> ConsumerSpec {
         source: source.into(),
         group: group.into(),
         reset: Reset::Earliest,
+        unsettled_max: 1024,
         prefetch_bytes_max: 1024 * 1024,
         settings: keylane::config::Section::default(),
     }

@@ -14,6 +14,7 @@ mod commit;
 mod config;
 pub mod database;
 mod error;
+mod lease;
 mod ledger;
 mod look;
 mod parked_row;
@@ -28,8 +29,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use keylane::broker::Partition;
 use keylane::store::{
-    Admission, AdmitBatch, ClaimAnswer, ClaimRef, ClaimRequest, CommitGroup, Committed, DeadQuery, Fate,
-    NewSession, Parked, ParkedId, ReleaseAnswer, Renewed, Reposition, SessionId, Store, StoreAdapter,
+    AdmitBatch, Admitted, ClaimAnswer, ClaimRef, ClaimRequest, CommitGroup, Committed, DeadQuery, Fate,
+    LeaseKey, LeaseRef, NewSession, Parked, ParkedId, ReleaseAnswer, Renewed, Reposition, Scope, SessionId,
+    Store, StoreAdapter,
 };
 use keylane::{Env, Error};
 
@@ -100,8 +102,8 @@ impl Store for SqliteStore {
         session::register(self, session).await
     }
 
-    async fn renew(&self, session: SessionId) -> Result<Renewed, Error> {
-        session::renew(self, session).await
+    async fn renew(&self, session: SessionId, leased: &[Scope]) -> Result<Renewed, Error> {
+        session::renew(self, session, leased).await
     }
 
     async fn close_session(&self, session: SessionId) -> Result<(), Error> {
@@ -116,8 +118,16 @@ impl Store for SqliteStore {
         claim::release(self, session, claims, clean).await
     }
 
-    async fn admit(&self, batch: AdmitBatch) -> Result<Vec<Admission>, Error> {
+    async fn admit(&self, batch: AdmitBatch) -> Result<Admitted, Error> {
         admit::admit(self, &batch).await
+    }
+
+    async fn freed(&self, session: SessionId) -> Result<Vec<LeaseKey>, Error> {
+        lease::freed(self, session).await
+    }
+
+    async fn leases(&self, session: SessionId) -> Result<Vec<LeaseRef>, Error> {
+        lease::of_session(self, session).await
     }
 
     async fn commit(&self, group: &CommitGroup) -> Result<Committed, Error> {

@@ -13,7 +13,8 @@ use crate::ledger::{hex, json, key, table};
 /// An event to look up in one scope.
 pub(crate) struct Sought<'a> {
     pub(crate) id: &'a str,
-    pub(crate) payload: PayloadHash,
+    /// `None`: no ledger is kept; whether the id is parked is all that is asked.
+    pub(crate) payload: Option<PayloadHash>,
 }
 
 /// Looks in every live generation of the ledger (rule L1) and in the parking table (rule P1), at one
@@ -33,7 +34,7 @@ pub(crate) async fn look(
     let mut keys = Vec::new();
     for (at, event) in sought.iter().enumerate() {
         let key = key(event.id);
-        if extent.newest.as_ref().is_some_and(|newest| key <= *newest) {
+        if event.payload.is_some() && extent.newest.as_ref().is_some_and(|newest| key <= *newest) {
             suspects.push(at);
             keys.push(hex(&key));
         }
@@ -130,7 +131,7 @@ fn mark(
 ) {
     for (at, payload) in found {
         if let Some((known, event)) = place(at).and_then(|at| Some((known.get_mut(at)?, sought.get(at)?))) {
-            known.add(parked, payload == event.payload);
+            known.add(parked, event.payload.is_none_or(|sought| sought == payload));
         }
     }
 }

@@ -1,12 +1,13 @@
 //! The parking table: dead letters in, out, listed and asked back.
 
-use keylane::store::{DeadQuery, Parked, ParkedId, ReleaseAnswer, SessionId};
+use keylane::store::{DeadQuery, Parked, ParkedId, ReleaseAnswer, Scope, SessionId};
 use keylane::{Class, Error, ErrorKind};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, SqliteConnection};
 
 use crate::SqliteStore;
 use crate::error::failed;
+use crate::ledger::json;
 use crate::parked_row::{self, COLUMNS};
 use crate::scope::signed;
 use crate::session::key;
@@ -65,19 +66,25 @@ pub(crate) async fn request_release(store: &SqliteStore, id: &ParkedId) -> Resul
     writer.end(requested).await
 }
 
-/// Released events of all partitions that a session owns, page by page: what its owner can't run for now must not
-/// keep the others from it.
+/// Released events of all partitions that a session owns and of the scopes whose keys it leases, page by page: what
+/// can't be run for now must not keep the others from it.
 pub(crate) async fn released_to(
+    store: &SqliteStore,
     connection: &mut SqliteConnection,
     session: SessionId,
+    leased: &[Scope],
 ) -> Result<Vec<Parked>, Error> {
+    let mut scopes = Vec::with_capacity(leased.len());
+    for scope in leased {
+        scopes.extend(store.scopes.number(connection, scope).await?);
+    }
     let sql = format!(
-        "SELECT {COLUMNS} JOIN keylane_claims c ON c.scope = p.scope AND c.partition = p.partition
-         WHERE c.owner = ?1 AND p.requested_us IS NOT NULL
+        "SELECT {COLUMNS} LEFT JOIN keylane_claims c ON c.scope = p.scope AND c.partition = p.partition
+         WHERE (c.owner = ?1 OR p.scope IN (SELECT value FROM json_each(?3))) AND p.requested_us IS NOT NULL
             AND p.place > (SELECT told_place FROM keylane_sessions WHERE id = ?1)
          ORDER BY p.place LIMIT ?2"
     );
-    let query = sqlx::query(AssertSqlSafe(sql)).bind(key(session)).bind(RELEASED_MAX);
+    let query = sqlx::query(AssertSqlSafe(sql)).bind(key(session)).bind(RELEASED_MAX).bind(json(&scopes)?);
     let released = read_all(query.fetch_all(&mut *connection).await)?;
     // A full page may have another behind it; else it begins again.
     let last = released.last().filter(|_| released.len() == RELEASED_MAX.unsigned_abs() as usize);
@@ -174,7 +181,7 @@ pub(crate) async fn insert(
     .bind(death)
     .bind(parked.attempts)
     .bind(parked.crashes)
-    .bind(crate::ledger::json(&parked.failures)?)
+    .bind(json(&parked.failures)?)
     .bind(parked.first_at.as_micros())
     .bind(parked.parked_at.as_micros())
     .bind(&parked.worker)

@@ -53,16 +53,22 @@ async fn insert(writer: &mut Writer<'_>, session: &NewSession) -> Result<(), sql
     Ok(())
 }
 
-pub(crate) async fn renew(store: &SqliteStore, session: SessionId) -> Result<Renewed, Error> {
+pub(crate) async fn renew(
+    store: &SqliteStore,
+    session: SessionId,
+    leased: &[Scope],
+) -> Result<Renewed, Error> {
     // Ahead of the commits that wait: a worker that is busy must not lose its session for it.
     let mut writer = store.database.write_soon().await?;
     let renewed = async {
         let fence = fence(&mut writer, session).await?;
         let wanted = if fence.wanted { wanted(&mut writer, session).await? } else { Vec::new() };
         let repositioned = repositioned(&mut writer, session).await?;
-        let released =
-            if fence.parked { parking::released_to(&mut writer, session).await? } else { Vec::new() };
-        Ok(Renewed { wanted, repositioned, released })
+        let released = match fence.parked {
+            true => parking::released_to(store, &mut writer, session, leased).await?,
+            false => Vec::new(),
+        };
+        Ok(Renewed { wanted, repositioned, contended: Vec::new(), released })
     };
     let renewed = renewed.await;
     writer.end(renewed).await

@@ -44,6 +44,7 @@ impl Cluster {
             source: Arc::clone(&self.topic),
             group: format!("{group}-{}", self.topic).into(),
             reset: Reset::Earliest,
+            unsettled_max: 1024,
             prefetch_bytes_max: 8 << 20,
             settings: Section::parse(settings).unwrap(),
         }

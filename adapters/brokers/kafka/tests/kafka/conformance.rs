@@ -36,6 +36,7 @@ fn spec(source: &str, group: &str, reset: Reset, settings: &str) -> ConsumerSpec
         // One server serves all checks, and groups have no other place to live.
         group: format!("{group}-{source}").into(),
         reset,
+        unsettled_max: 1024,
         prefetch_bytes_max: 1 << 20,
         settings: Section::parse(settings).unwrap(),
     }

@@ -65,6 +65,7 @@ fn spec(topic: &Arc<str>) -> ConsumerSpec {
         source: Arc::clone(topic),
         group: format!("g-{topic}").into(),
         reset: Reset::Earliest,
+        unsettled_max: 1024,
         prefetch_bytes_max: 1 << 20,
         settings: Section::default(),
     }

@@ -1,4 +1,4 @@
-//! What a commit must know before it writes: whose the claims are, and which events are new.
+//! What a commit must know before it writes: whose the claims and leases are, and which events are new.
 //!
 //! The transaction has the one write lock from its first statement, so that what is read here stays
 //! true until it ends: a look is as good as the insert or delete that it foretells.
@@ -6,7 +6,9 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use keylane::store::{Admission, CommitEvent, CommitGroup, Death, Parked, Reason, SessionId, Verdict};
+use keylane::store::{
+    Admission, ClaimCommit, CommitEvent, CommitGroup, Death, Parked, Reason, SessionId, Verdict,
+};
 use keylane::watermark::{WINDOW_MAX, Watermark};
 use keylane::{Error, ErrorKind};
 use sqlx::{Row, SqliteConnection};
@@ -19,19 +21,19 @@ use crate::scope::{signed, unsigned};
 use crate::session::key;
 use crate::{parking, scope};
 
-/// A claim of the group as the store sees it.
-pub(crate) struct ClaimFacts {
-    /// `None`: never claimed by anyone.
+/// A claim or lease of the group as the store sees it.
+pub(crate) struct HoldFacts {
+    /// `None`: never held by anyone.
     pub(crate) scope: Option<i64>,
-    /// C1: this session holds it, in this epoch.
+    /// C1: this session holds it, in this epoch or under this token.
     pub(crate) held: bool,
     /// Where the position is the ledger: what it says.
     finished: Option<Watermark>,
 }
 
-/// What is known of claims and events.
+/// What is known of holds and events.
 pub(crate) struct Facts {
-    pub(crate) claims: Vec<ClaimFacts>,
+    pub(crate) holds: Vec<HoldFacts>,
     /// The ledger of each scope.
     pub(crate) ledgers: BTreeMap<i64, Generations>,
     /// Of the events asked for, by their number in the group.
@@ -51,9 +53,9 @@ impl Facts {
     ) -> Result<Self, Error> {
         let events: Vec<(usize, &CommitEvent)> =
             group.events().enumerate().skip(numbers.start).take(numbers.len()).collect();
-        let by_position = events.iter().any(|(_, event)| is_by_position(event));
+        let by_position = events.iter().any(|(_, event)| is_by_position(group, event));
         let mut facts = Self {
-            claims: claims(store, connection, group, by_position).await?,
+            holds: holds(store, connection, group, by_position).await?,
             ledgers: BTreeMap::new(),
             standing: BTreeMap::new(),
             unparked: BTreeMap::new(),
@@ -72,11 +74,11 @@ impl Facts {
         if event.unpark.is_some() {
             return if self.unparked.contains_key(&number) { Admission::Fresh } else { Admission::Finished };
         }
-        let finished = &self.claims[event.claim].finished;
-        if is_by_position(event) && finished.as_ref().is_some_and(|mark| mark.is_finished(event.offset)) {
+        let finished = &self.holds[event.hold].finished;
+        if event.ledger.is_none() && finished.as_ref().is_some_and(|mark| mark.is_finished(event.offset)) {
             return Admission::Finished;
         }
-        self.standing.get(&number).copied().unwrap_or(Admission::Fresh)
+        self.standing.get(&number).cloned().unwrap_or(Admission::Fresh)
     }
 
     async fn read_ledgers(
@@ -84,9 +86,9 @@ impl Facts {
         connection: &mut SqliteConnection,
         group: &CommitGroup,
     ) -> Result<(), Error> {
-        for (claim, facts) in group.claims.iter().zip(&self.claims) {
+        for (hold, facts) in group.holds.iter().zip(&self.holds) {
             let Some(scope) = facts.scope.filter(|scope| !self.ledgers.contains_key(scope)) else { continue };
-            if let Some(found) = ledger::generations(connection, &claim.claim.scope.subscription).await? {
+            if let Some(found) = ledger::generations(connection, &hold.scope().subscription).await? {
                 self.ledgers.insert(scope, found);
             }
         }
@@ -102,14 +104,14 @@ impl Facts {
         for (scope, generations) in &self.ledgers {
             let of_scope = || {
                 events.iter().filter(|(_, event)| {
-                    event.unpark.is_none() && self.claims[event.claim].scope == Some(*scope)
+                    event.unpark.is_none() && self.holds[event.hold].scope == Some(*scope)
                 })
             };
             let (mut numbers, mut sought) = (Vec::new(), Vec::new());
             for (number, event) in of_scope() {
                 if let Some(payload) = event.ledger {
                     numbers.push((*number, is_conflict(event)));
-                    sought.push(Sought { id: &event.id, payload });
+                    sought.push(Sought { id: &event.id, payload: Some(payload) });
                 }
             }
             let known = look(connection, *scope, &generations.all, &sought).await?;
@@ -157,13 +159,13 @@ async fn is_parked_there(
     event: &CommitEvent,
     letter: &Parked,
 ) -> Result<bool, Error> {
-    debug_assert_eq!(group.claims[event.claim].claim.scope, letter.scope, "parked where it was read");
+    debug_assert_eq!(*group.holds[event.hold].scope(), letter.scope, "parked where it was read");
     Ok(parking::find(store, connection, &letter.parked_id()).await?.is_some())
 }
 
-/// Without a ledger row the position is the ledger.
-pub(crate) fn is_by_position(event: &CommitEvent) -> bool {
-    event.ledger.is_none() && event.unpark.is_none()
+/// Without a ledger row the position is the ledger, where there is one.
+fn is_by_position(group: &CommitGroup, event: &CommitEvent) -> bool {
+    event.ledger.is_none() && event.unpark.is_none() && group.holds[event.hold].claim().is_some()
 }
 
 /// On its way to the dead letters because its id is taken (rule L4).
@@ -172,37 +174,43 @@ pub(crate) fn is_conflict(event: &CommitEvent) -> bool {
 }
 
 /// C1, S2: which of the group's claims the session holds.
-async fn claims(
+async fn holds(
     store: &SqliteStore,
     connection: &mut SqliteConnection,
     group: &CommitGroup,
     by_position: bool,
-) -> Result<Vec<ClaimFacts>, Error> {
-    let mut claims = Vec::with_capacity(group.claims.len());
-    let mut asked = Vec::with_capacity(group.claims.len());
-    for claim in &group.claims {
-        let scope = store.scopes.number(connection, &claim.claim.scope).await?;
-        asked.push((scope, claim.claim.partition, scope::signed(claim.claim.epoch)));
-        claims.push(ClaimFacts { scope, held: false, finished: None });
+) -> Result<Vec<HoldFacts>, Error> {
+    let mut holds = Vec::with_capacity(group.holds.len());
+    let mut claims = Vec::new();
+    for (at, hold) in group.holds.iter().enumerate() {
+        let scope = store.scopes.number(connection, hold.scope()).await?;
+        if let Some(ClaimCommit { claim, .. }) = hold.claim() {
+            claims.push((scope, claim.partition, scope::signed(claim.epoch), at));
+        }
+        holds.push(HoldFacts { scope, held: false, finished: None });
     }
-    for (at, base, sparse) in held(connection, group.session, &asked, by_position).await? {
-        let Some(claim) = claims.get_mut(at) else { continue };
+    for (at, base, sparse) in held_claims(connection, group.session, &claims, by_position).await? {
+        let Some(claim) = holds.get_mut(at) else { continue };
         claim.held = true;
         claim.finished = base.map(|base| watermark(base, sparse.unwrap_or_default())).transpose()?;
     }
-    Ok(claims)
+    Ok(holds)
 }
 
 type Held = (usize, Option<u64>, Option<Vec<u8>>);
 
-async fn held(
+/// Of claims by scope, partition, epoch and their number in the group.
+async fn held_claims(
     connection: &mut SqliteConnection,
     session: SessionId,
-    asked: &[(Option<i64>, u32, i64)],
+    asked: &[(Option<i64>, u32, i64, usize)],
     by_position: bool,
 ) -> Result<Vec<Held>, Error> {
+    if asked.is_empty() {
+        return Ok(Vec::new());
+    }
     let rows = sqlx::query(
-        "SELECT e.key AS at, c.base, CASE WHEN ?3 THEN c.sparse END AS sparse
+        "SELECT e.value ->> 3 AS at, c.base, CASE WHEN ?3 THEN c.sparse END AS sparse
          FROM json_each(?1) e CROSS JOIN keylane_claims c
             ON c.scope = e.value ->> 0 AND c.partition = e.value ->> 1
          WHERE c.epoch = e.value ->> 2 AND c.owner = ?2",

@@ -54,7 +54,7 @@ impl<'g> Judge<'g> {
             if let Some(row) = self.row(number, event) {
                 self.unparked.remove(&row);
             }
-            self.blocked.insert((event.claim, &event.key[..]));
+            self.blocked.insert((event.hold, &event.key[..]));
             if takes(event).is_some() {
                 self.taken.remove(&self.name(event));
             }
@@ -63,10 +63,10 @@ impl<'g> Judge<'g> {
 
     fn fate(&self, number: usize, event: &CommitEvent) -> Fate {
         // C1: left out, not failed.
-        if !self.facts.claims[event.claim].held {
+        if !self.facts.holds[event.hold].held {
             return Fate::Excluded;
         }
-        let blocked = self.blocked.contains(&(event.claim, &event.key[..]));
+        let blocked = self.blocked.contains(&(event.hold, &event.key[..]));
         // A try or a mark finishes nothing: that somebody else finished the event is for its end to find, which
         // then marks its offset.
         if is_note(event) && event.unpark.is_none() {
@@ -76,7 +76,7 @@ impl<'g> Judge<'g> {
         match self.facts.standing(number, event) {
             Admission::Finished | Admission::Parked => return Fate::Duplicate,
             Admission::Conflict => return Fate::Conflict,
-            Admission::Fresh => {}
+            Admission::Fresh | Admission::Tried(_) => {}
         }
         if self.facts.unparked.get(&number).is_some_and(|row| self.unparked.contains(row)) {
             return Fate::Duplicate;
@@ -90,7 +90,7 @@ impl<'g> Judge<'g> {
     /// The same id for the second time in one transaction.
     fn twice(&self, event: &CommitEvent) -> Option<Fate> {
         let payload = event.ledger.filter(|_| event.unpark.is_none())?;
-        let first = self.taken.get(&(self.facts.claims[event.claim].scope, event.id.as_str()))?;
+        let first = self.taken.get(&(self.facts.holds[event.hold].scope, event.id.as_str()))?;
         match *first == payload {
             true => Some(Fate::Duplicate),
             false if is_conflict(event) => None,
@@ -109,7 +109,7 @@ impl<'g> Judge<'g> {
             }
             Fate::Duplicate => {}
             Fate::Conflict | Fate::Excluded | Fate::Failed(_) | Fate::Behind => {
-                self.blocked.insert((event.claim, &event.key[..]));
+                self.blocked.insert((event.hold, &event.key[..]));
             }
         }
     }
@@ -121,7 +121,7 @@ impl<'g> Judge<'g> {
     }
 
     fn name(&self, event: &'g CommitEvent) -> (Option<i64>, &'g str) {
-        (self.facts.claims[event.claim].scope, event.id.as_str())
+        (self.facts.holds[event.hold].scope, event.id.as_str())
     }
 }
 

@@ -57,7 +57,7 @@ pub(crate) async fn commit(store: &SqliteStore, group: &CommitGroup) -> Result<C
             Err(error) => return Err(error),
         }
     }
-    Ok(Committed { fates: course.fates, written, wanted })
+    Ok(Committed { fates: course.fates, written, wanted, contended: Vec::new() })
 }
 
 /// What became of the group so far.

@@ -68,10 +68,11 @@ pub(super) async fn run(
         return Ok(ended);
     }
     let fates = pass.fates;
-    let positions = group.positions(&fates, |claim| facts.claims[claim].held);
+    let positions = group.positions(&fates, |hold| facts.holds[hold].held);
+    let positions: Vec<_> = positions.into_iter().map(|(_, claim, at)| (claim, at)).collect();
     rows::positions(store, writer, group.session, &positions).await?;
     let wanted = if fence.wanted { session::wanted(writer, group.session).await? } else { Vec::new() };
-    let written = (0..group.claims.len()).filter(|claim| facts.claims[*claim].held).collect();
+    let written = (0..group.holds.len()).filter(|hold| facts.holds[*hold].held).collect();
     Ok(Ran::Through { fates, written, wanted })
 }
 

@@ -64,9 +64,9 @@ async fn fate(
     Ok(match standing {
         Admission::Finished | Admission::Parked => Fate::Duplicate,
         Admission::Conflict => Fate::Conflict,
-        Admission::Fresh if facts.claims[event.claim].held => Fate::Behind,
+        Admission::Fresh | Admission::Tried(_) if facts.holds[event.hold].held => Fate::Behind,
         // Not durable, and never to be.
-        Admission::Fresh => Fate::Excluded,
+        Admission::Fresh | Admission::Tried(_) => Fate::Excluded,
     })
 }
 
@@ -77,8 +77,9 @@ async fn is_kept(
     event: &CommitEvent,
     row: &AttemptRow,
 ) -> Result<bool, Error> {
-    let Some(scope) = facts.claims[event.claim].scope else { return Ok(false) };
-    let partition = group.claims[event.claim].claim.partition;
+    let hold = &group.holds[event.hold];
+    let (Some(scope), Some(claim)) = (facts.holds[event.hold].scope, hold.claim()) else { return Ok(false) };
+    let partition = claim.claim.partition;
     let kept = claim::attempts(connection, scope, partition).await?;
     Ok(kept.iter().any(|kept| kept == row))
 }

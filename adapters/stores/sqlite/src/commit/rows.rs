@@ -31,7 +31,7 @@ pub(super) async fn write(
     }
     for (_, event) in events {
         if let Verdict::Tried(row) | Verdict::Started(row) = &event.verdict {
-            keep_attempt(connection, facts.claims[event.claim].scope, group, event, row).await?;
+            keep_attempt(connection, facts.holds[event.hold].scope, group, event, row).await?;
         }
     }
     Ok(())
@@ -45,7 +45,7 @@ async fn ledger_rows(
 ) -> Result<(), Error> {
     for (scope, generations) in &facts.ledgers {
         let (mut new, mut run) = (Vec::new(), Vec::new());
-        for (_, event) in events.iter().filter(|(_, event)| facts.claims[event.claim].scope == Some(*scope)) {
+        for (_, event) in events.iter().filter(|(_, event)| facts.holds[event.hold].scope == Some(*scope)) {
             if let (Some(payload), Verdict::Finish) = (event.ledger, &event.verdict) {
                 let rows = if event.unpark.is_none() { &mut new } else { &mut run };
                 rows.push(LedgerRow { id: &event.id, payload });
@@ -68,7 +68,7 @@ async fn parking_rows(
     if let (Some(place), Verdict::Finish | Verdict::Park(_)) = (facts.unparked.get(&number), &event.verdict) {
         parking::remove(connection, *place).await?;
     }
-    if let (Verdict::Park(parked), Some(scope)) = (&event.verdict, facts.claims[event.claim].scope) {
+    if let (Verdict::Park(parked), Some(scope)) = (&event.verdict, facts.holds[event.hold].scope) {
         parking::insert(connection, scope, parked).await?;
     }
     Ok(())
@@ -85,7 +85,7 @@ async fn clear_attempts(
     for (_, event) in events {
         if let Verdict::Finish | Verdict::Park(_) = event.verdict {
             let generation = event.unpark.as_ref().map(|parked| signed(parked.generation));
-            ended.entry((event.claim, generation)).or_default().push(signed(event.offset));
+            ended.entry((event.hold, generation)).or_default().push(signed(event.offset));
         }
     }
     for ((claim, generation), offsets) in ended {
@@ -94,8 +94,8 @@ async fn clear_attempts(
              WHERE scope = ?1 AND partition = ?2 AND offset IN (SELECT value FROM json_each(?3)) AND generation =
                 coalesce(?4, (SELECT generation FROM keylane_claims WHERE scope = ?1 AND partition = ?2))",
         )
-        .bind(facts.claims[claim].scope)
-        .bind(group.claims[claim].claim.partition)
+        .bind(facts.holds[claim].scope)
+        .bind(group.holds[claim].claim().map(|claim| claim.claim.partition))
         .bind(json(&offsets)?)
         .bind(generation)
         .execute(&mut *connection)
@@ -118,7 +118,7 @@ async fn keep_attempt(
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
     )
     .bind(scope)
-    .bind(group.claims[event.claim].claim.partition)
+    .bind(group.holds[event.hold].claim().map(|claim| claim.claim.partition))
     .bind(signed(row.generation))
     .bind(signed(row.offset))
     .bind(row.id.as_str())

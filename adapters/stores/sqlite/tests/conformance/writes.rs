@@ -10,7 +10,7 @@ use keylane::handler::FailureClass;
 use keylane::memory::MemoryBroker;
 use keylane::store::{
     Claim, ClaimAnswer, ClaimCommit, ClaimRequest, CommitEvent, CommitGroup, Effect, EffectFn, Fate,
-    NewSession, Scope, SessionId, Store, Tx, Unit, Verdict,
+    HoldCommit, NewSession, Scope, SessionId, Store, Tx, Unit, Verdict,
 };
 use keylane::text::Text;
 use keylane::watermark::Watermark;
@@ -49,7 +49,7 @@ impl Worker {
             let _ = watermark.deliver(offset);
             let id = format!("event-{offset}");
             let event = CommitEvent {
-                claim: 0,
+                hold: 0,
                 offset,
                 id: Text::from(id.as_str()),
                 key: Bytes::from(id),
@@ -61,8 +61,9 @@ impl Worker {
         });
         let units = units.collect();
         let claim = self.claim.claim.clone();
-        let claims = vec![ClaimCommit { claim, watermark, witness: None, identity: None, partitions: 1 }];
-        CommitGroup { session: self.session, claims, units }
+        let claim = ClaimCommit { claim, watermark, witness: None, identity: None, partitions: 1 };
+        let holds = vec![HoldCommit::Claim(Box::new(claim))];
+        CommitGroup { session: self.session, holds, units }
     }
 
     /// Commits the write between two good ones, which must not suffer; gives its failure.
@@ -186,7 +187,7 @@ async fn s3_a_write_ends_within_a_third_of_another_workers_shorter_session() {
     let waits: EffectFn<Sqlite> = Arc::new(|_tx| Box::pin(std::future::pending()));
     let failure = worker.fails_alone(effect(waits)).await;
     assert!(failure.to_string().contains("longer than"), "{failure}");
-    worker.store.renew(other).await.unwrap();
+    worker.store.renew(other, &[]).await.unwrap();
 }
 
 #[tokio::test]
