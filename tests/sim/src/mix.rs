@@ -9,10 +9,10 @@ use crate::server::ServerFaults;
 use crate::world::Chance;
 
 /// How often an event is tried where its attempts can end.
-pub const ATTEMPTS_MAX: u32 = 4;
+pub(crate) const ATTEMPTS_MAX: u32 = 4;
 
 /// How many deaths an event survives in a story about one that kills.
-pub const CRASHES_MAX: u32 = 3;
+pub(crate) const CRASHES_MAX: u32 = 3;
 
 /// One seed's mix. Chances are in thousandths.
 #[derive(Debug, Clone, Copy)]

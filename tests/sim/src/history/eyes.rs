@@ -155,7 +155,7 @@ impl StoreEyes for Eyes {
 
 /// Which of the events of an id was finished: its payload's digest tells.
 fn finished(key: &[u8], id: &str, ledger: Option<PayloadHash>) -> Option<Event> {
-    let number = id.rsplit('/').next()?;
+    let number = id.split(' ').next()?.rsplit('/').next()?;
     let right = Event::of(key, number.as_bytes())?;
     let other = Event { other: true, ..right };
     let is_other = ledger == Some(PayloadHash::of(other.payload().as_bytes()));
