@@ -11,8 +11,8 @@ use keylane::env::Env;
 use keylane::event::Record;
 use keylane::memory::{Memory, MemoryBroker};
 use keylane::store::{
-    ClaimAnswer, ClaimCommit, ClaimRequest, CommitGroup, NewSession, ReadFrom, Scope, SessionId, Store,
-    Witness,
+    ClaimAnswer, ClaimCommit, ClaimRequest, CommitGroup, HoldCommit, NewSession, ReadFrom, Scope, SessionId,
+    Store, Witness,
 };
 use keylane::watermark::Watermark;
 use keylane::{Effects, Failure, Handle, RawEvent, Routes, Runtime, State, Tx};
@@ -285,7 +285,10 @@ async fn another_record_was_handled(stage: &Stage) {
         identity: position.identity,
         partitions: position.partitions,
     };
-    store.commit(&CommitGroup { session, claims: vec![commit], units: Vec::new() }).await.unwrap();
+    store
+        .commit(&CommitGroup { session, holds: vec![HoldCommit::Claim(Box::new(commit))], units: Vec::new() })
+        .await
+        .unwrap();
     store.close_session(session).await.unwrap();
 }
 

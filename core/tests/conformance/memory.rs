@@ -6,8 +6,8 @@ use keylane::broker::{Change, ConsumerSpec, Outgoing, Pulled, Reset, Start};
 use keylane::event::{PayloadHash, Record};
 use keylane::memory::{Memory, MemoryBroker};
 use keylane::store::{
-    ClaimAnswer, ClaimCommit, ClaimRequest, CommitEvent, CommitGroup, Effect, NewSession, Scope, SessionId,
-    Store, Tx, Unit, Verdict,
+    ClaimAnswer, ClaimCommit, ClaimRequest, CommitEvent, CommitGroup, Effect, HoldCommit, NewSession, Scope,
+    SessionId, Store, Tx, Unit, Verdict,
 };
 use keylane::watermark::Watermark;
 use keylane::{Env, ErrorKind};
@@ -26,10 +26,10 @@ async fn group(store: &dyn Store, env: &Env, effect: Effect) -> CommitGroup {
     };
     let mut watermark = Watermark::new(0, 8);
     let _ = watermark.deliver(0);
-    let claims =
-        vec![ClaimCommit { claim: claim.claim, watermark, witness: None, identity: None, partitions: 1 }];
+    let commit = ClaimCommit { claim: claim.claim, watermark, witness: None, identity: None, partitions: 1 };
+    let holds = vec![HoldCommit::Claim(Box::new(commit))];
     let event = CommitEvent {
-        claim: 0,
+        hold: 0,
         offset: 0,
         id: "id".into(),
         key: "id".into(),
@@ -37,7 +37,7 @@ async fn group(store: &dyn Store, env: &Env, effect: Effect) -> CommitGroup {
         unpark: None,
         verdict: Verdict::Finish,
     };
-    CommitGroup { session, claims, units: vec![Unit { events: vec![event], effects: vec![effect] }] }
+    CommitGroup { session, holds, units: vec![Unit { events: vec![event], effects: vec![effect] }] }
 }
 
 #[tokio::test]
@@ -108,6 +108,7 @@ async fn records_that_expired_are_not_passed_over() {
         source: "orders".into(),
         group: "g".into(),
         reset: Reset::Earliest,
+        unsettled_max: 1024,
         prefetch_bytes_max: 1024,
         settings: Default::default(),
     };
