@@ -76,6 +76,8 @@ pub(crate) enum Control {
     Repositioned(ClaimRef),
     /// These waited for a twin that is over: admit them anew (rules A2, A3).
     Again(Vec<Item>),
+    /// These are to be admitted anew under another lease.
+    Rejoin(Vec<Item>),
     /// A key's time with us is over: what waited for that is admitted anew (rule S6).
     KeyOver(Arc<Tenure>),
     /// A key's lease was not given back after all: what waited joins it.
@@ -247,13 +249,13 @@ impl Subscription {
     }
 
     /// Events of a tenure ended. What empties a key gives its lease back (rule S7).
-    pub(crate) fn ended(&self, tenure: &Arc<Tenure>, n: usize) {
+    pub(crate) fn ended(self: &Arc<Self>, tenure: &Arc<Tenure>, n: usize) {
         if tenure.ended(n) {
             self.emptied(tenure);
         }
     }
 
-    fn emptied(&self, tenure: &Arc<Tenure>) {
+    fn emptied(self: &Arc<Self>, tenure: &Arc<Tenure>) {
         let Some(of) = tenure.key() else { return };
         if of.is_over() || of.is_kept() {
             return;
@@ -267,7 +269,7 @@ impl Subscription {
     }
 
     /// The store has the lease back, or it was lost; nothing of it is open here.
-    pub(crate) fn key_over(&self, tenure: &Arc<Tenure>) {
+    pub(crate) fn key_over(self: &Arc<Self>, tenure: &Arc<Tenure>) {
         let Some(leases) = &self.leases else { return };
         if !leases.tell(|| self.control.send(Control::KeyOver(tenure.clone()))) {
             self.send_back(leases.over(&self.budget, tenure));
@@ -275,7 +277,7 @@ impl Subscription {
     }
 
     /// The lease was not given back after all.
-    pub(crate) fn key_kept(&self, tenure: &Arc<Tenure>) {
+    pub(crate) fn key_kept(self: &Arc<Self>, tenure: &Arc<Tenure>) {
         let Some(leases) = &self.leases else { return };
         if !leases.tell(|| self.control.send(Control::KeyKept(tenure.clone()))) {
             self.send_back(leases.kept(&self.budget, tenure));
@@ -283,7 +285,7 @@ impl Subscription {
     }
 
     /// Events that never ran and are for others, because this worker drains.
-    pub(crate) fn send_back(&self, items: Vec<Item>) {
+    pub(crate) fn send_back(self: &Arc<Self>, items: Vec<Item>) {
         for mut item in items {
             self.budget.give_back(1, item.bytes as usize);
             if let Some(ticket) = item.ticket.take() {
@@ -291,6 +293,9 @@ impl Subscription {
             }
             if let (Some(leases), Some(parked)) = (&self.leases, item.released_from()) {
                 leases.released(&parked);
+            }
+            if let Some(twins) = &self.twins {
+                twins.ended(self, &item);
             }
             let tenure = item.tenure.clone();
             self.ended(&tenure, 1);

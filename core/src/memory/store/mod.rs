@@ -93,6 +93,19 @@ impl Memory {
         self.0.state.lock().await.tables.values(table)
     }
 
+    /// How many leases of keys are held now, by sessions that live.
+    pub async fn leases_held(&self) -> usize {
+        let state = self.lock().await;
+        state.sessions.keys().map(|session| state.leases_of(*session).len()).sum()
+    }
+
+    /// Ends every session of this moment, as workers do that find each other dead: for tests of what a worker
+    /// does then.
+    pub async fn end_sessions(&self) {
+        self.lock().await.sessions.clear();
+        self.0.freed.notify_waiters();
+    }
+
     async fn lock(&self) -> OwnedMutexGuard<State> {
         self.0.state.clone().lock_owned().await
     }
