@@ -36,6 +36,9 @@ pub use tx::MemoryTx;
 
 use state::State;
 
+/// How long `freed` waits: what only time frees is told as late as this.
+const FREED_WAIT: Duration = Duration::from_secs(1);
+
 /// One database in memory. Clones are handles on the same one:
 ///
 /// ```
@@ -182,17 +185,14 @@ impl Store for Memory {
     }
 
     async fn freed(&self, session: SessionId) -> Result<Vec<LeaseKey>, Error> {
-        loop {
-            let freed = self.0.freed.notified();
-            let mut freed = std::pin::pin!(freed);
-            // Enabled before the look, so that what is freed after it is not missed.
-            freed.as_mut().enable();
-            let found = self.lock().await.freed(session, self.now());
-            if !found.is_empty() {
-                return Ok(found);
-            }
-            freed.await;
-        }
+        let freed = self.0.freed.notified();
+        let mut freed = std::pin::pin!(freed);
+        // Enabled before the look, so that what is freed after it is not missed.
+        freed.as_mut().enable();
+        let found = self.lock().await.freed(session, self.now());
+        let Some(env) = self.0.clock.get().filter(|_| found.is_empty()) else { return Ok(found) };
+        drop(env.timeout("a lease", FREED_WAIT, freed).await);
+        Ok(self.lock().await.freed(session, self.now()))
     }
 
     async fn leases(&self, session: SessionId) -> Result<Vec<LeaseRef>, Error> {
