@@ -3,6 +3,6 @@
 mod broker;
 pub(crate) mod clock;
 mod memory;
+mod memory_queues;
 mod queue;
-mod queues;
 mod store;

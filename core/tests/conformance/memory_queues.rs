@@ -10,7 +10,7 @@ use keylane::broker::{
 use keylane::delivery::{Delivery, Settlement};
 use keylane::event::Record;
 use keylane::memory::{MemoryQueues, Queued};
-use keylane::{Env, ErrorKind};
+use keylane::{Env, Error, ErrorKind};
 
 use super::clock::Virtual;
 
@@ -32,11 +32,12 @@ impl Yard {
     }
 
     async fn publish(&self, texts: &[&'static str]) {
-        let publisher = self.server.worker(&self.env).publisher().await.unwrap();
+        let worker = self.server.worker(&self.env);
+        let publisher = worker.publisher().await.expect("the server is there");
         let outgoing =
             |text: &&'static str| Outgoing { target: QUEUE.to_owned(), record: Record::new(*text) };
         for result in publisher.publish(texts.iter().map(outgoing).collect()).await {
-            result.unwrap();
+            result.expect("a record is taken");
         }
     }
 
@@ -52,12 +53,18 @@ impl Yard {
             prefetch_bytes_max: 1024,
             settings: Default::default(),
         };
-        let consumer = broker.consumer(spec).await.unwrap();
+        let consumer = broker.consumer(spec).await.expect("the queue is there");
         (broker, consumer)
     }
 
+    /// What a pull that waits brings in the end, without hanging when it is never woken.
+    async fn woken(&self, waits: impl Future<Output = Result<Pulled, Error>>) -> Pulled {
+        let pulled = self.env.timeout("a pull that waits", Duration::from_secs(60), waits).await;
+        pulled.expect("it is woken").expect("it brings something")
+    }
+
     fn counts(&self) -> (usize, usize) {
-        let Queued { ready, unsettled, .. } = self.server.queued(QUEUE).unwrap();
+        let Queued { ready, unsettled, .. } = self.server.queued(QUEUE).expect("the queue is there");
         (ready, unsettled)
     }
 }
@@ -79,13 +86,17 @@ fn voided(consumer: &Arc<dyn Consumer>) -> u64 {
 }
 
 fn texts(deliveries: &[Delivery]) -> Vec<&str> {
-    deliveries.iter().map(|delivery| std::str::from_utf8(&delivery.record.payload).unwrap()).collect()
+    deliveries.iter().map(text).collect()
+}
+
+fn text(delivery: &Delivery) -> &str {
+    std::str::from_utf8(&delivery.record.payload).expect("these tests publish text")
 }
 
 /// Settles all alike; how many of them the broker no longer knew.
 async fn settle(consumer: &Arc<dyn Consumer>, deliveries: Vec<Delivery>, settlement: Settlement) -> usize {
     let batch = deliveries.into_iter().map(|delivery| delivery.settle(settlement)).collect();
-    consumer.settle(batch).await.unwrap().len()
+    consumer.settle(batch).await.expect("a settlement is taken").len()
 }
 
 #[tokio::test]
@@ -102,7 +113,7 @@ async fn two_consumers_share_and_neither_has_more_than_its_share_unsettled() {
     let mut waits = one.pull(9).boxed();
     assert!(waits.as_mut().now_or_never().is_none());
     assert_eq!(settle(&one, of_one, Settlement::Ack).await, 0);
-    let Ok(Pulled::Deliveries(next)) = waits.await else { panic!("the next delivery") };
+    let Pulled::Deliveries(next) = yard.woken(waits).await else { panic!("the next delivery") };
     assert_eq!((texts(&next), yard.counts()), (vec!["5"], (0, 4)));
     let places: Vec<_> = next.iter().chain(&of_two).map(|delivery| delivery.place).collect();
     assert_eq!(
@@ -183,11 +194,11 @@ async fn a_pull_that_waits_hears_of_the_cut_also_while_paused() {
     yard.publish(&["0"]).await;
     assert!(waits.as_mut().now_or_never().is_none());
     yard.server.cut(QUEUE);
-    assert!(matches!(waits.await, Ok(Pulled::Change(Change::Void { epoch: 2 }))));
+    assert!(matches!(yard.woken(waits).await, Pulled::Change(Change::Void { epoch: 2 })));
     let mut waits = one.pull(9).boxed();
     assert!(waits.as_mut().now_or_never().is_none(), "a pause outlives the connection");
     one.resume(None);
-    assert!(matches!(waits.await, Ok(Pulled::Deliveries(one)) if texts(&one) == ["0"]));
+    assert!(matches!(yard.woken(waits).await, Pulled::Deliveries(one) if texts(&one) == ["0"]));
 }
 
 #[tokio::test]
@@ -201,7 +212,7 @@ async fn a_crash_gives_back_and_so_does_the_close_of_a_worker() {
     assert!(waits.as_mut().now_or_never().is_none());
     drop((crashes, one));
     assert!(
-        matches!(waits.await, Ok(Pulled::Deliveries(of)) if texts(&of) == ["0"] && of[0].attempt == Some(2))
+        matches!(yard.woken(waits).await, Pulled::Deliveries(of) if texts(&of) == ["0"] && of[0].attempt == Some(2))
     );
     closes.close().await;
     assert_eq!(texts(&take(&three, 9)), ["1"]);
