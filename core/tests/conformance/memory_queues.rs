@@ -9,8 +9,8 @@ use keylane::broker::{
 };
 use keylane::delivery::{Delivery, Settlement};
 use keylane::event::Record;
-use keylane::memory::{MemoryQueues, Queued};
-use keylane::{Env, Error, ErrorKind};
+use keylane::memory::{Memory, MemoryBroker, MemoryQueues, Queued};
+use keylane::{Env, Error, ErrorKind, Failure, RawEvent, Routes, Runtime};
 
 use super::clock::Virtual;
 
@@ -267,4 +267,19 @@ async fn a_server_that_goes_away_ends_its_connections_and_keeps_its_messages() {
     assert!(!gone.is_transient() && gone.to_string().contains(QUEUE), "{gone}");
     yard.server.create(QUEUE);
     assert_eq!((voided(&one), yard.counts()), (3, (0, 0)));
+}
+
+#[tokio::test]
+async fn a_service_names_both_kinds_of_memory_broker() {
+    let toml = r#"
+        [store.memory]
+        [broker.logs.memory]
+        [broker.queues.memory_queues]
+        [subscription.emails]
+        broker = "queues"
+        source = "orders"
+    "#;
+    let routes = Routes::new().all(async |_: RawEvent| Ok::<(), Failure>(()));
+    let runtime = Runtime::from_text(toml).store(Memory::new()).broker(MemoryBroker::new());
+    runtime.broker(MemoryQueues::new()).subscription("emails", routes).check_only().expect("it is all there");
 }
