@@ -15,8 +15,10 @@ use super::subscription::{Control, Subscription};
 use super::tenure::Tenure;
 use crate::env::{Env, Map, Set};
 use crate::error::{Error, ErrorKind};
+use crate::handler::Begin;
 use crate::store::{
-    ClaimRef, CommitGroup, Fate, Hold, HoldCommit, LeaseCommit, LeaseRef, SessionId, Store, Unit, Verdict,
+    ClaimRef, CommitGroup, Effect, Fate, Hold, HoldCommit, LeaseCommit, LeaseRef, SessionId, Store, Unit,
+    Verdict,
 };
 
 /// A run's part of the next group.
@@ -80,6 +82,15 @@ impl Committer {
 
     pub(crate) fn session(&self) -> SessionId {
         *lock(&self.session)
+    }
+
+    /// Opens transactions for handlers, under the session of that moment.
+    pub(crate) fn begin(self: &Arc<Self>) -> Begin {
+        let own = self.clone();
+        Begin::by(move || {
+            let own = own.clone();
+            Box::pin(async move { own.store.begin(own.session()).await })
+        })
     }
 
     pub(crate) fn new_session(&self, session: SessionId) {
@@ -371,6 +382,8 @@ struct Round {
     /// The keys whose leases go back with this group.
     sealed: Vec<bool>,
     units: Vec<Unit>,
+    /// Its only unit is a handler's own transaction.
+    own: bool,
     from: Vec<From>,
     /// Events of this group whose attempts or marks are written: their next verdict goes into the next
     /// group, so that no statement of a group touches a row twice.
@@ -392,6 +405,7 @@ impl Round {
             places: env.map(),
             sealed: Vec::new(),
             units: Vec::new(),
+            own: false,
             from: Vec::new(),
             noted: env.set(),
             flushed: Vec::new(),
@@ -413,6 +427,12 @@ impl Round {
                 self.flushed.push(answer);
             }
             Letter::Pending(mut pending) => {
+                // A handler's own transaction is a group by itself.
+                let own = pending.unit.effects.first().is_some_and(Effect::is_own);
+                if self.own || (own && !self.units.is_empty()) {
+                    return Some(Letter::Pending(pending));
+                }
+                self.own = own;
                 let mut claims = Vec::with_capacity(pending.tenures.len());
                 for tenure in &pending.tenures {
                     claims.push(self.hold(tenure));

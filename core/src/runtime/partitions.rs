@@ -297,6 +297,7 @@ impl Partitions {
             subscription: self.sub.settings.name.clone(),
             epoch: claim.claim.epoch,
             cancelled: CancellationToken::new(),
+            begin: self.sub.begin.clone(),
         });
         let of = OfPartition::new(claim.claim.clone(), identity, partitions, progress);
         Tenure::of_partition(claim.generation, scene, self.sub.index, of)

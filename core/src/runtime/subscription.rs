@@ -20,6 +20,7 @@ use crate::delivery::{Settled, Settlement};
 use crate::env::Env;
 use crate::error::Error;
 use crate::event::Decoder;
+use crate::handler::Begin;
 use crate::lanes;
 use crate::middleware::chain::Chain;
 use crate::store::{ClaimRef, LeaseKey, LeaseRef, Parked, SessionId};
@@ -45,6 +46,8 @@ pub(crate) struct Subscription {
     pub(crate) twins: Option<Twins>,
     /// The keys, where the broker has no partitions.
     pub(crate) leases: Option<Leases>,
+    /// How handlers open transactions of their own.
+    pub(crate) begin: Begin,
     /// What the broker is to be told, where each delivery is settled on its own.
     pub(crate) settled: Mailbox<Settled>,
     /// Held while it is told.
@@ -92,6 +95,10 @@ pub(crate) enum Control {
     Released(Vec<Parked>),
 }
 
+/// Rule C5: a transaction of its own waits for the commit before it, and `ahead` does not.
+const AHEAD_HAS_NONE: &str = "handlers of a subscription with `ahead = true` have no transaction of their own: it could \
+    wait for an earlier write of its key that waits for it; use `commit_with`, or leave `ahead` out";
+
 /// More give-ups than this at a time wait for each other; nobody has so many partitions.
 pub(crate) const LEAVING_MAX: usize = 1 << 20;
 
@@ -116,9 +123,10 @@ impl Subscription {
         let source = settings.scope.source.clone();
         let decoder = Decoder::new(settings.rules.clone(), settings.name.clone(), source);
         let session = parts.committer.session();
+        let begin = if settings.ahead { Begin::never(AHEAD_HAS_NONE) } else { parts.committer.begin() };
         let leases = parts.leased.then(|| {
             let (scope, name) = (settings.scope.clone(), settings.name.clone());
-            Leases::new(&parts.env, scope, parts.index, name, settings.local, session)
+            Leases::new(&parts.env, scope, parts.index, name, settings.local, session, begin.clone())
         });
         let by_id = settings.ledger == super::settings::LedgerMode::Id;
         Self {
@@ -135,6 +143,7 @@ impl Subscription {
             consumer: parts.consumer,
             twins: by_id.then(|| Twins::new(&parts.env)),
             leases,
+            begin,
             settled: Mailbox::new(),
             settling: tokio::sync::Mutex::new(()),
             control: Mailbox::new(),

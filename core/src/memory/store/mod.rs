@@ -26,11 +26,11 @@ use tokio::sync::{Mutex, Notify, OwnedMutexGuard};
 use crate::broker::Partition;
 use crate::config::NoKeys;
 use crate::env::{Env, Timestamp};
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::store::{
     AdmitBatch, Admitted, ClaimAnswer, ClaimRef, ClaimRequest, CommitGroup, Committed, DeadQuery, Fate,
-    LeaseKey, LeaseRef, NewSession, Parked, ParkedId, ReleaseAnswer, Renewed, Reposition, Scope, SessionId,
-    Store, StoreAdapter,
+    LeaseKey, LeaseRef, NewSession, OwnConnection, Parked, ParkedId, ReleaseAnswer, Renewed, Reposition,
+    Scope, SessionId, Store, StoreAdapter,
 };
 pub use tx::MemoryTx;
 
@@ -197,6 +197,12 @@ impl Store for Memory {
 
     async fn leases(&self, session: SessionId) -> Result<Vec<LeaseRef>, Error> {
         Ok(self.lock().await.leases_of(session))
+    }
+
+    async fn begin(&self, _session: SessionId) -> Result<OwnConnection, Error> {
+        let what =
+            "the memory store has one lock, which a handler's own transaction would hold; use `commit_with`";
+        Err(Error::new(ErrorKind::Unsupported, what))
     }
 
     async fn commit(&self, group: &CommitGroup) -> Result<Committed, Error> {
