@@ -77,7 +77,7 @@ impl Store for Watched {
     }
 
     async fn begin(&self, session: SessionId) -> Result<OwnConnection, Error> {
-        self.inner.begin(session).await
+        self.0.begin(session).await
     }
 
     async fn resolve(&self, group: &CommitGroup) -> Result<Vec<Fate>, Error> {
