@@ -40,6 +40,7 @@ fn every_bullet_of_the_store_has_a_check() {
         include_str!("store/leases_kept.rs"),
         include_str!("store/leases_waiting.rs"),
         include_str!("store/operators.rs"),
+        include_str!("store/own.rs"),
         include_str!("store/reposition.rs"),
         include_str!("store/resolve.rs"),
         include_str!("store/sessions.rs"),
