@@ -49,6 +49,11 @@ impl EventId {
         }
     }
 
+    /// True when it is made from where the event lies, because the event carries none.
+    pub(crate) fn is_place(&self) -> bool {
+        matches!(self.0, Inner::Place { .. })
+    }
+
     /// The id as text.
     #[must_use]
     pub fn to_text(&self) -> Text {

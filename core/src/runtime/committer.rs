@@ -13,9 +13,13 @@ use super::mailbox::Mailbox;
 use super::shard::ToShard;
 use super::subscription::{Control, Subscription};
 use super::tenure::Tenure;
-use crate::env::{Env, Set};
+use crate::env::{Env, Map, Set};
 use crate::error::{Error, ErrorKind};
-use crate::store::{ClaimRef, CommitGroup, Fate, HoldCommit, SessionId, Store, Unit, Verdict};
+use crate::handler::Begin;
+use crate::store::{
+    ClaimRef, CommitGroup, Effect, Fate, Hold, HoldCommit, LeaseCommit, LeaseRef, SessionId, Store, Unit,
+    Verdict,
+};
 
 /// A run's part of the next group.
 pub(crate) struct Pending {
@@ -43,8 +47,10 @@ pub(crate) struct Committer {
 
 enum Letter {
     Pending(Pending),
+    /// Its lease goes back, if nothing joined it meanwhile (rule S7).
+    GiveBack(Arc<Tenure>),
     /// Answered once everything sent before, and the tenure's position, is written.
-    Flush(Arc<Tenure>, oneshot::Sender<()>),
+    Flush(Option<Arc<Tenure>>, oneshot::Sender<()>),
 }
 
 /// A group has at most so many units; more would only make the others wait.
@@ -78,6 +84,15 @@ impl Committer {
         *lock(&self.session)
     }
 
+    /// Opens transactions for handlers, under the session of that moment.
+    pub(crate) fn begin(self: &Arc<Self>) -> Begin {
+        let own = self.clone();
+        Begin::by(move || {
+            let own = own.clone();
+            Box::pin(async move { own.store.begin(own.session()).await })
+        })
+    }
+
     pub(crate) fn new_session(&self, session: SessionId) {
         *lock(&self.session) = session;
     }
@@ -90,11 +105,25 @@ impl Committer {
         self.dirty.send(tenure.clone());
     }
 
+    /// Nothing of the key is open: its lease goes back with the next group.
+    pub(crate) fn give_back(&self, tenure: &Arc<Tenure>) {
+        self.inbox.send(Letter::GiveBack(tenure.clone()));
+    }
+
     /// Completes when everything sent before is committed, and the tenure's position with it; or when
     /// the tenure can't commit any more.
     pub(crate) async fn flush(&self, tenure: &Arc<Tenure>) {
+        self.flush_with(Some(tenure.clone())).await;
+    }
+
+    /// Completes when everything sent before is committed, or can't be.
+    pub(crate) async fn flush_all(&self) {
+        self.flush_with(None).await;
+    }
+
+    async fn flush_with(&self, tenure: Option<Arc<Tenure>>) {
         let (answer, answered) = oneshot::channel();
-        self.inbox.send(Letter::Flush(tenure.clone(), answer));
+        self.inbox.send(Letter::Flush(tenure, answer));
         answered.await.ok();
     }
 
@@ -109,7 +138,7 @@ impl Committer {
             self.work().await;
             let mut round = Round::new(&self.env, self.session());
             for tenure in self.dirty.take(usize::MAX) {
-                round.claim(&tenure);
+                round.hold(&tenure);
             }
             for letter in self.inbox.take(UNITS_MAX) {
                 if let Some(full) = round.add(letter) {
@@ -187,7 +216,8 @@ impl Committer {
     async fn ask(&self, group: &CommitGroup) -> Result<Option<Known>, Error> {
         let committed = self.store.commit(group).await?;
         self.report_wanted(committed.wanted);
-        Ok(Some(Known { fates: committed.fates, written: committed.written }))
+        self.report_contended(&committed.contended);
+        Ok(Some(Known { certain: true, fates: committed.fates, written: committed.written }))
     }
 
     /// Rule U1. A group is one transaction: if nothing of it is durable, it may be committed again
@@ -197,17 +227,19 @@ impl Committer {
         // Of a claim without a durable event nobody knows; its next position says so again.
         let durable = group.events().zip(&fates).filter(|(_, fate)| fate.is_committed());
         let written: Vec<usize> = durable.map(|(event, _)| event.hold).collect();
-        Ok((!written.is_empty()).then_some(Known { fates, written }))
+        Ok((!written.is_empty()).then_some(Known { certain: false, fates, written }))
     }
 
     /// Passes the fates on. `None`: the session is gone, and with it everything of this group.
     fn tell(&self, group: &CommitGroup, round: &Round, known: Option<Known>) {
-        let Known { fates, written } = known.unwrap_or_else(|| {
+        let Known { certain, fates, written } = known.unwrap_or_else(|| {
             for tenure in &round.tenures {
                 tenure.lose();
             }
-            Known { fates: group.events().map(|_| Fate::Excluded).collect(), written: Vec::new() }
+            let fates = group.events().map(|_| Fate::Excluded).collect();
+            Known { certain: true, fates, written: Vec::new() }
         });
+        self.end_leases(group, round, &fates, |at| certain && written.contains(&at), certain);
         self.mark_finished(group, round, &fates, &written);
         let mut fates = fates.into_iter();
         let mut answers: BTreeMap<(usize, usize), Vec<Answer>> = BTreeMap::new();
@@ -235,9 +267,56 @@ impl Committer {
         }
         for (claim, _, position) in positions {
             let tenure = &round.tenures[claim];
-            tenure.committed(&position, &offsets[claim]);
+            let of = tenure.claimed();
+            of.committed(&position, &offsets[claim]);
             if let Some(subscription) = self.subscription(tenure.subscription) {
-                subscription.moved.send(tenure.claim.partition);
+                subscription.moved.send(of.claim.partition);
+            }
+        }
+    }
+
+    /// What became of the keys whose leases were to go back; before their events' fates are told.
+    fn end_leases(
+        &self,
+        group: &CommitGroup,
+        round: &Round,
+        fates: &[Fate],
+        given_back: impl Fn(usize) -> bool,
+        certain: bool,
+    ) {
+        let mut open = vec![false; round.tenures.len()];
+        for (event, fate) in group.events().zip(fates) {
+            open[event.hold] |= !event.is_over(fate) && *fate != Fate::Excluded;
+        }
+        let sealed = round.tenures.iter().enumerate().filter(|(at, _)| round.sealed[*at]);
+        for (at, tenure) in sealed {
+            let Some(subscription) = self.subscription(tenure.subscription) else { continue };
+            let Some(of) = tenure.key() else { continue };
+            if given_back(at) {
+                of.end();
+                subscription.key_over(tenure);
+            } else if certain && open[at] && !tenure.is_lost() {
+                tenure.unseal();
+                subscription.key_kept(tenure);
+            } else {
+                // Gone, or nobody knows (rule S6): whatever is left of it is admitted anew.
+                tenure.lose();
+                if tenure.is_empty() {
+                    of.end();
+                    subscription.key_over(tenure);
+                }
+            }
+        }
+    }
+
+    /// Leases of this worker that others wait for (rule S9).
+    pub(crate) fn report_contended(&self, contended: &[LeaseRef]) {
+        if contended.is_empty() {
+            return;
+        }
+        for subscription in self.subscriptions() {
+            if subscription.leases.as_ref().is_some_and(|leases| leases.contended(contended)) {
+                subscription.stir_shards();
             }
         }
     }
@@ -273,8 +352,19 @@ impl Committer {
     }
 }
 
+/// The tenure's part of a group; a partition's with all that is finished by now.
+fn hold_of(tenure: &Tenure, give_back: bool) -> HoldCommit {
+    match (tenure.partition(), tenure.hold()) {
+        (Some(of), _) => HoldCommit::Claim(Box::new(of.snapshot())),
+        (None, Hold::Lease(lease)) => HoldCommit::Lease(LeaseCommit { lease, give_back }),
+        (None, Hold::Claim(_)) => unreachable!("only a partition has a claim"),
+    }
+}
+
 /// What became of a group.
 struct Known {
+    /// The store said so itself; else it was read afterwards (rule U1).
+    certain: bool,
     fates: Vec<Fate>,
     /// The claims whose positions were written for sure.
     written: Vec<usize>,
@@ -287,7 +377,13 @@ type Answer = (usize, Vec<Fate>);
 struct Round {
     session: SessionId,
     tenures: Vec<Arc<Tenure>>,
+    /// Where each stands, by its address.
+    places: Map<usize, usize>,
+    /// The keys whose leases go back with this group.
+    sealed: Vec<bool>,
     units: Vec<Unit>,
+    /// Its only unit is a handler's own transaction.
+    own: bool,
     from: Vec<From>,
     /// Events of this group whose attempts or marks are written: their next verdict goes into the next
     /// group, so that no statement of a group touches a row twice.
@@ -306,7 +402,10 @@ impl Round {
         Self {
             session,
             tenures: Vec::new(),
+            places: env.map(),
+            sealed: Vec::new(),
             units: Vec::new(),
+            own: false,
             from: Vec::new(),
             noted: env.set(),
             flushed: Vec::new(),
@@ -316,16 +415,27 @@ impl Round {
     /// Adds a letter, or gives it back when it has to wait for the next group.
     fn add(&mut self, letter: Letter) -> Option<Letter> {
         match letter {
-            Letter::Flush(tenure, answer) => {
+            Letter::GiveBack(tenure) => {
                 if !tenure.is_lost() {
-                    self.claim(&tenure);
+                    self.hold(&tenure);
+                }
+            }
+            Letter::Flush(tenure, answer) => {
+                if let Some(tenure) = tenure.filter(|tenure| !tenure.is_lost()) {
+                    self.hold(&tenure);
                 }
                 self.flushed.push(answer);
             }
             Letter::Pending(mut pending) => {
+                // A handler's own transaction is a group by itself.
+                let own = pending.unit.effects.first().is_some_and(Effect::is_own);
+                if self.own || (own && !self.units.is_empty()) {
+                    return Some(Letter::Pending(pending));
+                }
+                self.own = own;
                 let mut claims = Vec::with_capacity(pending.tenures.len());
                 for tenure in &pending.tenures {
-                    claims.push(self.claim(tenure));
+                    claims.push(self.hold(tenure));
                 }
                 let noted = &self.noted;
                 let events = pending.unit.events.iter().zip(&claims);
@@ -348,17 +458,35 @@ impl Round {
         None
     }
 
-    fn claim(&mut self, tenure: &Arc<Tenure>) -> usize {
-        self.tenures.iter().position(|known| Arc::ptr_eq(known, tenure)).unwrap_or_else(|| {
+    /// The tenure's place in the group.
+    fn hold(&mut self, tenure: &Arc<Tenure>) -> usize {
+        let next = self.tenures.len();
+        let at = *self.places.entry(Arc::as_ptr(tenure).addr()).or_insert(next);
+        if at == next {
             self.tenures.push(tenure.clone());
-            self.tenures.len() - 1
-        })
+        }
+        at
+    }
+
+    /// Rule S7: a key of which nothing is open but what this group ends gives its lease back with it. From
+    /// then on until the answer nothing joins it (rule S6).
+    fn seal(&self, units: &[Unit]) -> Vec<bool> {
+        let mut ending = vec![0; self.tenures.len()];
+        for event in units.iter().flat_map(|unit| &unit.events) {
+            ending[event.hold] += usize::from(matches!(event.verdict, Verdict::Finish | Verdict::Park(_)));
+        }
+        let seal = |(tenure, ending): (&Arc<Tenure>, usize)| {
+            tenure.key().is_some_and(|of| !of.is_kept() && !of.is_over())
+                && !tenure.is_lost()
+                && tenure.seal(ending)
+        };
+        self.tenures.iter().zip(ending).map(seal).collect()
     }
 
     /// The group, its claims sorted (rule C7); afterwards `tenures` stand in the same order.
     fn group(&mut self) -> CommitGroup {
         let mut order: Vec<usize> = (0..self.tenures.len()).collect();
-        order.sort_by(|a, b| self.tenures[*a].claim.cmp(&self.tenures[*b].claim));
+        order.sort_by_cached_key(|at| self.tenures[*at].hold());
         let mut place = vec![0; order.len()];
         for (now, before) in order.iter().enumerate() {
             place[*before] = now;
@@ -368,9 +496,9 @@ impl Round {
         for event in units.iter_mut().flat_map(|unit| unit.events.iter_mut()) {
             event.hold = place[event.hold];
         }
-        let holds =
-            self.tenures.iter().map(|tenure| HoldCommit::Claim(Box::new(tenure.snapshot()))).collect();
-        CommitGroup { session: self.session, holds, units }
+        self.sealed = self.seal(&units);
+        let holds = self.tenures.iter().zip(&self.sealed).map(|(tenure, sealed)| hold_of(tenure, *sealed));
+        CommitGroup { session: self.session, holds: holds.collect(), units }
     }
 }
 

@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::Item;
 use super::item::{History, Mark};
+use super::leases::Leases;
 use super::partitions::REMEDY;
 use super::subscription::Subscription;
 use super::tenure::{Progress, Tenure};
@@ -24,8 +25,11 @@ pub(crate) fn take_in(sub: &Arc<Subscription>, deliveries: Vec<Delivery>) -> Vec
     let mut deliveries = deliveries.into_iter().peekable();
     while let Some(first) = deliveries.peek() {
         let place = first.place;
-        let tenure =
-            sub.tenures().get(&place.partition).filter(|tenure| tenure.claim.epoch == place.epoch).cloned();
+        let tenure = sub
+            .tenures()
+            .get(&place.partition)
+            .filter(|tenure| tenure.claimed().claim.epoch == place.epoch)
+            .cloned();
         // A run of one partition's deliveries takes its lock once.
         let run = std::iter::from_fn(|| {
             deliveries
@@ -40,14 +44,73 @@ pub(crate) fn take_in(sub: &Arc<Subscription>, deliveries: Vec<Delivery>) -> Vec
     items
 }
 
+/// Takes in what was pulled from a broker without partitions: into the lobby, where it waits for its lease.
+pub(crate) fn take_in_leased(
+    sub: &Arc<Subscription>,
+    leases: &Leases,
+    deliveries: Vec<Delivery>,
+) -> Vec<Item> {
+    let lobby = leases.lobby();
+    lobby.opened(deliveries.len());
+    let by_id = sub.settings.ledger == LedgerMode::Id;
+    let items = deliveries.into_iter().map(|delivery| {
+        let mut item = item_of(sub, &lobby, delivery.record, delivery.place, leases.nonce);
+        item.ticket = Some(delivery.ticket);
+        if by_id && item.envelope.meta.id.is_place() && item.history.is_none() {
+            // What the next delivery of it will not be known by can't be handled once.
+            item.ledger = None;
+            item.history().dead = Some((Death::Undecodable, NO_ID.to_owned()));
+        }
+        item
+    });
+    let items: Vec<Item> = items.collect();
+    charge(sub, &items);
+    items
+}
+
+const NO_ID: &str = "it has no id, and a broker without partitions names it by nothing else: publish one with it, say \
+    by `event.id` where it stands, or give up knowing duplicates with `ledger.mode = \"off\"`";
+
+/// The same of parked events that an operator released: whoever takes the key's lease runs them (rule P3).
+pub(crate) fn take_in_released_leased(
+    sub: &Arc<Subscription>,
+    leases: &Leases,
+    released: Vec<Parked>,
+) -> Vec<Item> {
+    let lobby = leases.lobby();
+    let mut items = Vec::new();
+    for parked in released {
+        if parked.scope != sub.settings.scope || !leases.releases(parked.parked_id()) {
+            continue;
+        }
+        let place = Place { partition: parked.partition, epoch: 0, offset: parked.offset };
+        let mut item = item_of(sub, &lobby, parked.record.clone(), place, parked.generation);
+        was_parked(&mut item, parked);
+        items.push(item);
+    }
+    lobby.opened(items.len());
+    charge(sub, &items);
+    items
+}
+
+/// One more try than it had: a release does not begin from nothing.
+fn was_parked(item: &mut Item, parked: Parked) {
+    let history = item.history();
+    history.row = true;
+    history.attempts = history.attempts.max(parked.attempts);
+    history.crashes = history.crashes.max(parked.crashes);
+    history.first_at = Some(parked.first_at);
+    history.parked = Some(Box::new(parked));
+}
+
 /// Takes in what did not fit the window before.
 pub(crate) fn take_in_stalled(sub: &Arc<Subscription>) -> Vec<Item> {
     let mut items = Vec::new();
     let tenures: Vec<_> = sub.tenures().values().cloned().collect();
     for tenure in tenures {
-        let stalled = std::mem::take(&mut tenure.progress().stalled);
+        let stalled = std::mem::take(&mut tenure.claimed().progress().stalled);
         if !stalled.is_empty() {
-            tenure.let_go_on(&*sub.consumer);
+            tenure.claimed().let_go_on(&*sub.consumer, !tenure.may_start());
             take_in_run(sub, &tenure, stalled.into_iter(), &mut items);
         }
     }
@@ -61,27 +124,22 @@ pub(crate) fn take_in_released(sub: &Arc<Subscription>, released: Vec<Parked>) -
     let mut items = Vec::new();
     for parked in released {
         let Some(tenure) = sub.tenures().get(&parked.partition).cloned() else { continue };
-        if tenure.claim.scope != parked.scope || !tenure.may_start() {
+        if *tenure.scope() != parked.scope || !tenure.may_start() {
             continue;
         }
-        let mut progress = tenure.progress();
+        let mut progress = tenure.claimed().progress();
         if !progress.releasing.insert(parked.offset) {
             continue;
         }
-        let place = Place { partition: parked.partition, epoch: tenure.claim.epoch, offset: parked.offset };
+        let place =
+            Place { partition: parked.partition, epoch: tenure.claimed().claim.epoch, offset: parked.offset };
         let mut item = item_of(sub, &tenure, parked.record.clone(), place, parked.generation);
         let mark = progress.marks_left > 0;
         // In another generation the offset may be another event's.
         let own = progress.tried.get(&parked.offset).is_some_and(|row| row.id == item.id());
         let tried = if own { progress.tried.remove(&parked.offset) } else { None };
         recall(&mut item, tried, mark);
-        let history = item.history();
-        history.row = true;
-        // One more try than it had: a release does not begin from nothing.
-        history.attempts = history.attempts.max(parked.attempts);
-        history.crashes = history.crashes.max(parked.crashes);
-        history.first_at = Some(parked.first_at);
-        history.parked = Some(Box::new(parked));
+        was_parked(&mut item, parked);
         items.push(item);
     }
     for item in &items {
@@ -104,14 +162,14 @@ fn take_in_run(
 ) {
     let before = items.len();
     let mut finished = 0;
-    let mut progress = tenure.progress();
+    let mut progress = tenure.claimed().progress();
     let mut run = run.peekable();
     while let Some(delivery) = run.next() {
         if let Err(error) = known_again(&mut progress, &delivery) {
             drop(progress);
             tenure.lose();
             sub.stir_shards();
-            return sub.halt(tenure.claim.partition, &error);
+            return sub.halt(tenure.claimed().claim.partition, &error);
         }
         let offset = delivery.place.offset;
         if !progress.stalled.is_empty() {
@@ -137,7 +195,7 @@ fn take_in_run(
             Delivered::AlreadyFinished => finished += 1,
             Delivered::Repeated => {}
             Delivered::OutOfWindow => {
-                tenure.hold_back(&*sub.consumer);
+                tenure.claimed().hold_back(&*sub.consumer);
                 progress.stalled.push_back(delivery);
             }
         }
@@ -203,7 +261,7 @@ fn item_of(
     let ledger =
         (sub.settings.ledger == LedgerMode::Id && !never_admitted(dead.as_ref())).then(|| digest(&envelope));
     let history = dead.map(|dead| Box::new(History { dead: Some(dead), ..History::default() }));
-    Item { hash, envelope, tenure: tenure.clone(), ledger, bytes, aside: false, history }
+    Item { hash, envelope, tenure: tenure.clone(), ledger, bytes, ticket: None, aside: false, history }
 }
 
 /// What has no id of its own can't be looked up by it.
@@ -216,7 +274,7 @@ fn digest(envelope: &Envelope) -> PayloadHash {
 }
 
 /// What earlier owners left of an event (rule T1).
-fn recall(item: &mut Item, tried: Option<AttemptRow>, mark: bool) {
+pub(crate) fn recall(item: &mut Item, tried: Option<AttemptRow>, mark: bool) {
     if mark && tried.is_none() {
         item.history().mark = Mark::Wanted;
     }

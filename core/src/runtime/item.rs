@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use crate::delivery::Ticket;
 use crate::env::{Instant, Timestamp};
 use crate::event::{Envelope, PayloadHash};
 use crate::lanes;
-use crate::store::{AttemptRow, Death, Parked, SessionId};
+use crate::store::{AttemptRow, Death, Parked, ParkedId, SessionId};
 use crate::text::Text;
 
 use super::tenure::Tenure;
@@ -19,6 +20,8 @@ pub(crate) struct Item {
     pub(crate) ledger: Option<PayloadHash>,
     /// What it is charged with against the budget.
     pub(crate) bytes: u32,
+    /// The right to settle it, where each delivery is settled on its own.
+    pub(crate) ticket: Option<Ticket>,
     /// Counts as waiting instead of in flight.
     pub(crate) aside: bool,
     /// What most events don't have: tries, a verdict before its turn, a parked row.
@@ -121,6 +124,11 @@ impl Item {
         parked.map_or(self.tenure.generation, |parked| parked.generation)
     }
 
+    /// The parked row that it was released from.
+    pub(crate) fn released_from(&self) -> Option<ParkedId> {
+        Some(self.history.as_ref()?.parked.as_ref()?.parked_id())
+    }
+
     pub(crate) fn id(&self) -> Text {
         self.envelope.meta.id.to_text()
     }
@@ -131,7 +139,7 @@ impl Item {
         let history = self.history.as_deref();
         let row = self.attempt_row(now, None);
         Parked {
-            scope: self.tenure.claim.scope.clone(),
+            scope: self.tenure.scope().clone(),
             partition: meta.place.partition,
             // One that ran from the parking table goes back under its name.
             generation: row.generation,

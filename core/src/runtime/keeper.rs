@@ -10,7 +10,7 @@ use super::settings::WorkerSettings;
 use super::subscription::Control;
 use crate::env::Env;
 use crate::error::{Error, ErrorKind};
-use crate::store::{NewSession, Renewed, SessionId, Store};
+use crate::store::{NewSession, Renewed, Scope, SessionId, Store};
 
 pub(crate) struct Keeper {
     pub(crate) env: Env,
@@ -27,21 +27,19 @@ const WATCHES: u32 = 50;
 const AGAIN_AFTER: Duration = Duration::from_millis(200);
 
 impl Keeper {
-    /// Registers a session under a new identity and begins the promise.
+    /// Registers a session under a new identity. Its promise begins when nothing stands under an older one any more.
     ///
     /// # Errors
     /// What the store says.
     pub(crate) async fn register(
         env: &Env,
         store: &dyn Store,
-        promise: &Promise,
         worker: &WorkerSettings,
-    ) -> Result<SessionId, Error> {
+    ) -> Result<(SessionId, Sent), Error> {
         let id = SessionId(env.uuid());
         let sent = Sent::now(env);
         store.register(NewSession { id, worker: worker.name.to_string(), lifetime: worker.session }).await?;
-        promise.renewed(sent);
-        Ok(id)
+        Ok((id, sent))
     }
 
     /// Runs until its environment drops it.
@@ -76,13 +74,18 @@ impl Keeper {
     async fn renew(&self) {
         loop {
             let session = self.committer.session();
+            let leased = self.leased();
             let sent = Sent::now(&self.env);
             let limit = self.worker.session / 3;
-            let answer = self.env.timeout("a renewal", limit, self.store.renew(session, &[])).await;
+            let answer = self.env.timeout("a renewal", limit, self.store.renew(session, &leased)).await;
             match answer.and_then(std::convert::identity) {
                 Ok(renewed) => {
                     self.promise.renewed(sent);
-                    return self.pass_on(renewed);
+                    self.pass_on(renewed);
+                    if !leased.is_empty() {
+                        self.compare(session, limit).await;
+                    }
+                    return;
                 }
                 Err(error) if error.kind() == ErrorKind::SessionLost => return self.begin_anew().await,
                 Err(error) => {
@@ -101,14 +104,11 @@ impl Keeper {
         tracing::warn!(session = %self.committer.session(), "the session was lost, beginning a new one");
         let subscriptions = self.committer.subscriptions();
         for subscription in &subscriptions {
-            for tenure in subscription.tenures().values() {
-                tenure.lose();
-            }
-            subscription.stir_shards();
+            subscription.lose_all(self.committer.session());
         }
-        let session = loop {
-            match Self::register(&self.env, &*self.store, &self.promise, &self.worker).await {
-                Ok(session) => break session,
+        let (session, sent) = loop {
+            match Self::register(&self.env, &*self.store, &self.worker).await {
+                Ok(registered) => break registered,
                 Err(error) => {
                     tracing::warn!(%error, "no new session yet, trying again");
                     self.env.sleep(AGAIN_AFTER).await;
@@ -116,12 +116,40 @@ impl Keeper {
             }
         };
         self.committer.new_session(session);
+        for subscription in &subscriptions {
+            // Once more: what the old one was granted meanwhile.
+            subscription.lose_all(session);
+        }
+        self.promise.renewed(sent);
         for subscription in subscriptions {
             subscription.control.send(Control::NewSession);
         }
     }
 
+    /// The subscriptions whose keys have leases.
+    fn leased(&self) -> Vec<Scope> {
+        let subscriptions = self.committer.subscriptions();
+        let leased = subscriptions.iter().filter(|subscription| subscription.leases.is_some());
+        leased.map(|subscription| subscription.settings.scope.clone()).collect()
+    }
+
+    /// Rule S7: what the store says that we hold is compared with what there is here.
+    async fn compare(&self, session: SessionId, limit: Duration) {
+        let held = self.env.timeout("the list of leases", limit, self.store.leases(session)).await;
+        match held.and_then(std::convert::identity) {
+            Ok(held) => {
+                for subscription in self.committer.subscriptions() {
+                    if subscription.leases.is_some() {
+                        subscription.control.send(Control::Held(held.clone()));
+                    }
+                }
+            }
+            Err(error) => tracing::debug!(%error, "the leases were not listed"),
+        }
+    }
+
     fn pass_on(&self, renewed: Renewed) {
+        self.committer.report_contended(&renewed.contended);
         for claim in renewed.wanted {
             self.committer.tell_owner(claim, Control::Wanted);
         }

@@ -19,6 +19,7 @@ mod handle;
 mod intake;
 mod item;
 mod keeper;
+mod leases;
 mod mailbox;
 mod partitions;
 mod plan;

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::settings::WorkerSettings;
 use super::subscription::{Control, Subscription};
-use super::tenure::{Progress, Tenure};
+use super::tenure::{OfPartition, Progress, Tenure};
 use crate::broker::{Base, Bounds, Handback, Partition, Start};
 use crate::error::{Error, ErrorKind};
 use crate::handler::Scene;
@@ -80,7 +80,8 @@ pub(crate) fn give_up(partitions: &Partitions, tenures: Vec<Arc<Tenure>>, handba
     let own = partitions.clone();
     let leaving = partitions.sub.leaving.clone().try_acquire_owned();
     // From now on: its claim is on its way out until then.
-    let busy: Vec<_> = tenures.iter().map(|tenure| partitions.sub.busy(tenure.claim.partition)).collect();
+    let busy: Vec<_> =
+        tenures.iter().map(|tenure| partitions.sub.busy(tenure.claimed().claim.partition)).collect();
     partitions.sub.env.spawn("give-up", async move {
         let _leaving = (leaving, busy);
         let bases = own.hand_over(tenures, own.worker.grace).await;
@@ -119,11 +120,11 @@ impl Partitions {
         let whole = env.timeout("a dropped handler", LAST_MOMENT, tenure.empty()).await.is_ok();
         let written =
             env.timeout("the last position", LAST_MOMENT, self.sub.committer.flush(tenure)).await.is_ok();
-        let base = (written && !tenure.is_lost()).then(|| tenure.base());
+        let base = (written && !tenure.is_lost()).then(|| tenure.claimed().base());
         // What may still run, or was not written, is for the next owner to be careful with (rule T1).
         // So is what the owner before may have begun, while there is more of it to come than was marked.
-        let clean = whole && base.is_some() && tenure.progress().marks_left == 0;
-        env.timeout("a release", LAST_MOMENT, self.release(&tenure.claim, clean)).await.ok();
+        let clean = whole && base.is_some() && tenure.claimed().progress().marks_left == 0;
+        env.timeout("a release", LAST_MOMENT, self.release(&tenure.claimed().claim, clean)).await.ok();
         base
     }
 
@@ -296,16 +297,10 @@ impl Partitions {
             subscription: self.sub.settings.name.clone(),
             epoch: claim.claim.epoch,
             cancelled: CancellationToken::new(),
+            begin: self.sub.begin.clone(),
         });
-        Tenure::new(
-            claim.claim.clone(),
-            claim.generation,
-            scene,
-            self.sub.index,
-            identity,
-            partitions,
-            progress,
-        )
+        let of = OfPartition::new(claim.claim.clone(), identity, partitions, progress);
+        Tenure::of_partition(claim.generation, scene, self.sub.index, of)
     }
 
     /// What becomes of a claim that did not begin; true when it is worth claiming again.

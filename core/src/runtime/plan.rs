@@ -68,6 +68,7 @@ pub(super) fn subscription(
             config::UnknownKind::Dead => UnknownKind::Dead,
             config::UnknownKind::Skip => UnknownKind::Skip,
         },
+        local: own.lock == config::Lock::Local,
         ledger: ledger(own),
         ahead: own.ahead,
         keep: own.ledger.keep.into(),
@@ -102,14 +103,29 @@ fn ledger(own: &config::SubscriptionConfig) -> LedgerMode {
     match own.ledger.mode {
         config::LedgerMode::Id => LedgerMode::Id,
         config::LedgerMode::Position => LedgerMode::Position,
+        config::LedgerMode::Off => LedgerMode::Off,
     }
 }
 
 fn refuse(subscription: &config::Subscription, can: &Capabilities) -> Result<(), Error> {
     let own = &subscription.config;
     let section = &subscription.section;
-    if own.lock == config::Lock::Local {
-        return Err(section.refuse("lock", "can't be `local` yet; leave it out"));
+    let kind = can.kind;
+    if own.lock == config::Lock::Local && can.partitions {
+        let what = format!(
+            "can't be `local` on {kind}: whole partitions are claimed, which costs nothing an event; leave it out"
+        );
+        return Err(section.refuse("lock", &what));
+    }
+    if own.ledger.mode == config::LedgerMode::Position && !can.partitions {
+        let what = format!("can't be `position` on {kind}, which has no positions; write `id` or `off`");
+        return Err(section.refuse("ledger.mode", &what));
+    }
+    if own.ledger.mode == config::LedgerMode::Off && can.partitions {
+        let what = format!(
+            "can't be `off` on {kind}: reading begins at the store's position; write `position`, which is nearly free"
+        );
+        return Err(section.refuse("ledger.mode", &what));
     }
     // Rule S8: claims serve only where the ordering key is the broker's own partition key.
     if own.event.key.as_ref().is_some_and(|key| *key != config::Locator::Broker) {

@@ -13,7 +13,7 @@ use super::{admit, intake};
 use crate::broker::{Change, Partition, Pulled};
 use crate::delivery::Delivery;
 use crate::error::Error;
-use crate::store::{ClaimRef, Store};
+use crate::store::{ClaimRef, Parked, Store};
 
 pub(crate) struct Puller {
     sub: Arc<Subscription>,
@@ -48,7 +48,11 @@ impl Puller {
 
     /// Runs until the worker drains, the subscription stops, or its environment drops it.
     pub(crate) async fn run(mut self) {
+        if let Some(leases) = self.sub.leases.as_ref().filter(|leases| leases.local) {
+            admit::leased::take_local(&self.sub, &*self.store, leases).await;
+        }
         self.pull().await;
+        self.leave_keys();
         // Nothing that is still being claimed may be won any more.
         for token in self.assigned.values() {
             token.cancel();
@@ -58,7 +62,8 @@ impl Puller {
     async fn pull(&mut self) {
         let sub = self.sub.clone();
         let mut wait = AGAIN_AFTER;
-        let most = if sub.twins.is_some() { ADMIT_MAX } else { PULL_MAX };
+        let asks = sub.twins.is_some() || sub.leases.is_some();
+        let most = if asks { ADMIT_MAX } else { PULL_MAX };
         loop {
             // Biased: an end before anything else, then what others said, then new work.
             let pulled = tokio::select! { biased;
@@ -92,7 +97,10 @@ impl Puller {
 
     async fn deliveries(&mut self, deliveries: Vec<Delivery>) {
         self.sub.chain.trace.pulled(deliveries.len());
-        let items = intake::take_in(&self.sub, deliveries);
+        let items = match &self.sub.leases {
+            Some(leases) => intake::take_in_leased(&self.sub, leases, deliveries),
+            None => intake::take_in(&self.sub, deliveries),
+        };
         admit::admit(&self.sub, &*self.store, items).await;
     }
 
@@ -115,7 +123,11 @@ impl Puller {
                     }
                 }
             }
-            Change::Void { .. } => {}
+            // What is here of the old connection is handled all the same, under its lease; it comes again, to
+            // us or to others, and is known then.
+            Change::Void { epoch } => {
+                tracing::info!(subscription = %self.sub.settings.name, epoch, "connected anew");
+            }
             Change::Broken { partition, epoch, error } => self.broken(partition, epoch, &error),
         }
     }
@@ -125,7 +137,7 @@ impl Puller {
     fn broken(&self, partition: Partition, epoch: u64, error: &Error) {
         // Under the lock: who begins with the partition anew takes the halt back afterwards.
         let tenures = self.sub.tenures();
-        if tenures.get(&partition).is_some_and(|tenure| tenure.claim.epoch == epoch) {
+        if tenures.get(&partition).is_some_and(|tenure| tenure.claimed().claim.epoch == epoch) {
             let error = Error::new(error.kind(), format!("{error}; {}", partitions::REMEDY));
             self.sub.halt(partition, &error);
         }
@@ -159,12 +171,64 @@ impl Puller {
                     let items = intake::take_in_stalled(&self.sub);
                     admit::admit(&self.sub, &*self.store, items).await;
                 }
-                Control::Released(parked) => {
-                    self.sub.enter_lanes(intake::take_in_released(&self.sub, parked))
-                }
+                Control::Released(parked) => self.released(parked).await,
                 Control::Again(items) => admit::admit(&self.sub, &*self.store, items).await,
+                control => self.read_of_keys(control).await,
             }
         }
+    }
+
+    async fn released(&self, parked: Vec<Parked>) {
+        match &self.sub.leases {
+            Some(leases) => {
+                let items = intake::take_in_released_leased(&self.sub, leases, parked);
+                admit::admit(&self.sub, &*self.store, items).await;
+            }
+            None => self.sub.enter_lanes(intake::take_in_released(&self.sub, parked)),
+        }
+    }
+
+    /// What concerns keys: their leases are taken and given up by this task alone.
+    async fn read_of_keys(&self, control: Control) {
+        let (sub, store) = (&self.sub, &*self.store);
+        let Some(leases) = &sub.leases else { return };
+        match control {
+            Control::KeyOver(tenure) => {
+                let waiting = leases.over(&sub.budget, &tenure);
+                admit::leased::rejoin(sub, store, leases, waiting).await;
+            }
+            Control::KeyKept(tenure) => {
+                let waiting = leases.kept(&sub.budget, &tenure);
+                admit::leased::rejoin(sub, store, leases, waiting).await;
+            }
+            Control::Rejoin(items) => admit::leased::rejoin(sub, store, leases, items).await,
+            Control::Freed(keys) => {
+                let freed = leases.freed(&sub.budget, &keys);
+                admit::leased::pass_over(sub, store, leases, freed.unwanted).await;
+                admit::leased::rejoin(sub, store, leases, freed.items).await;
+            }
+            Control::Held(held) => {
+                for stray in leases.unknown(&held) {
+                    sub.committer.give_back(&stray);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Ends what concerns keys: from now on nobody tells this task anything of them.
+    fn leave_keys(&self) {
+        let Some(leases) = &self.sub.leases else { return };
+        self.sub.send_back(leases.close(&self.sub.budget));
+        for control in self.sub.control.take(usize::MAX) {
+            match control {
+                Control::KeyOver(tenure) => self.sub.send_back(leases.over(&self.sub.budget, &tenure)),
+                Control::KeyKept(tenure) => self.sub.send_back(leases.kept(&self.sub.budget, &tenure)),
+                Control::Again(items) | Control::Rejoin(items) => self.sub.send_back(items),
+                _ => {}
+            }
+        }
+        self.sub.stir_shards();
     }
 
     /// The session was lost: nothing of its tenures may be committed; what the broker still assigns to
@@ -214,7 +278,8 @@ impl Puller {
         let partition = claim.partition;
         let tenure = {
             let mut tenures = self.sub.tenures();
-            let known = tenures.get(&partition).is_some_and(|tenure| tenure.claim.epoch >= claim.epoch);
+            let known =
+                tenures.get(&partition).is_some_and(|tenure| tenure.claimed().claim.epoch >= claim.epoch);
             if known || !self.assigned.contains_key(&partition) {
                 return;
             }

@@ -24,6 +24,8 @@ pub(crate) struct Settings {
     pub(crate) timeout: Duration,
     pub(crate) retry: RetryPolicy,
     pub(crate) unknown: UnknownKind,
+    /// One lease for all keys, instead of one for each (`lock = "local"`).
+    pub(crate) local: bool,
     pub(crate) ledger: LedgerMode,
     /// The next event of a key may start before its predecessor's writes are committed (rule C5).
     pub(crate) ahead: bool,
@@ -42,6 +44,8 @@ pub(crate) enum LedgerMode {
     Id,
     /// By its place in the log: nearly free.
     Position,
+    /// By nothing: what comes twice is handled twice.
+    Off,
 }
 
 /// What may be in flight.

@@ -12,6 +12,39 @@ const TELL_EVERY: Duration = Duration::from_millis(200);
 
 /// Runs until its environment drops it.
 pub(crate) async fn run(sub: Arc<Subscription>) {
+    if sub.leases.is_some() { each(&sub).await } else { positions(&sub).await }
+}
+
+/// Each delivery on its own, in batches as they come.
+async fn each(sub: &Subscription) {
+    loop {
+        sub.settled.wait().await;
+        all(sub).await;
+    }
+}
+
+/// Tells the broker of all that is settled by now. What it does not know any more comes again, and is known
+/// by the ledger then.
+pub(crate) async fn all(sub: &Subscription) {
+    let _settling = sub.settling.lock().await;
+    let settled = sub.settled.take(usize::MAX);
+    if settled.is_empty() {
+        return;
+    }
+    let told = settled.len();
+    match sub.consumer.settle(settled).await {
+        Ok(lost) if lost.is_empty() => {}
+        Ok(lost) => {
+            tracing::debug!(subscription = %sub.settings.name, lost = lost.len(), told, "deliveries come again");
+        }
+        Err(error) if error.is_transient() => {
+            tracing::warn!(subscription = %sub.settings.name, %error, told, "deliveries were not settled and come again");
+        }
+        Err(error) => sub.stop(error),
+    }
+}
+
+async fn positions(sub: &Subscription) {
     let mut moved = Vec::new();
     loop {
         sub.moved.wait().await;
@@ -20,10 +53,10 @@ pub(crate) async fn run(sub: Arc<Subscription>) {
         let mut bases = Vec::with_capacity(partitions.len());
         for partition in partitions {
             let Some(tenure) = sub.tenures().get(&partition).cloned() else { continue };
-            if !tenure.progress().stalled.is_empty() {
+            if !tenure.claimed().progress().stalled.is_empty() {
                 sub.control.send(super::subscription::Control::Room);
             }
-            bases.push(tenure.base());
+            bases.push(tenure.claimed().base());
         }
         if bases.is_empty() {
             continue;

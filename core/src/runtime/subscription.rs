@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::budget::Budget;
 use super::committer::Committer;
+use super::leases::Leases;
 use super::mailbox::Mailbox;
 use super::settings::Settings;
 use super::shard::ToShard;
@@ -15,12 +16,14 @@ use super::tenure::Tenure;
 use super::twins::Twins;
 use super::{Item, Promise};
 use crate::broker::{Consumer, Partition};
+use crate::delivery::{Settled, Settlement};
 use crate::env::Env;
 use crate::error::Error;
 use crate::event::Decoder;
+use crate::handler::Begin;
 use crate::lanes;
 use crate::middleware::chain::Chain;
-use crate::store::{ClaimRef, Parked};
+use crate::store::{ClaimRef, LeaseKey, LeaseRef, Parked, SessionId};
 
 pub(crate) struct Subscription {
     pub(crate) index: usize,
@@ -41,6 +44,14 @@ pub(crate) struct Subscription {
     pub(crate) consumer: Arc<dyn Consumer>,
     /// Ids in flight, where the ledger is by id (rule A3).
     pub(crate) twins: Option<Twins>,
+    /// The keys, where the broker has no partitions.
+    pub(crate) leases: Option<Leases>,
+    /// How handlers open transactions of their own.
+    pub(crate) begin: Begin,
+    /// What the broker is to be told, where each delivery is settled on its own.
+    pub(crate) settled: Mailbox<Settled>,
+    /// Held while it is told.
+    pub(crate) settling: tokio::sync::Mutex<()>,
     pub(crate) control: Mailbox<Control>,
     /// Partitions whose durable base moved: the broker is to be told.
     pub(crate) moved: Mailbox<Partition>,
@@ -68,11 +79,25 @@ pub(crate) enum Control {
     Repositioned(ClaimRef),
     /// These waited for a twin that is over: admit them anew (rules A2, A3).
     Again(Vec<Item>),
+    /// These are to be admitted anew under another lease.
+    Rejoin(Vec<Item>),
+    /// A key's time with us is over: what waited for that is admitted anew (rule S6).
+    KeyOver(Arc<Tenure>),
+    /// A key's lease was not given back after all: what waited joins it.
+    KeyKept(Arc<Tenure>),
+    /// Leases that we wait for may be had.
+    Freed(Vec<LeaseKey>),
+    /// The leases that the store says we have (rule S7).
+    Held(Vec<LeaseRef>),
     /// A partition's watermark moved on after a delivery did not fit its window.
     Room,
     /// An operator released these parked events (rule P3).
     Released(Vec<Parked>),
 }
+
+/// Rule C5: a transaction of its own waits for the commit before it, and `ahead` does not.
+const AHEAD_HAS_NONE: &str = "handlers of a subscription with `ahead = true` have no transaction of their own: it could \
+    wait for an earlier write of its key that waits for it; use `commit_with`, or leave `ahead` out";
 
 /// More give-ups than this at a time wait for each other; nobody has so many partitions.
 pub(crate) const LEAVING_MAX: usize = 1 << 20;
@@ -88,6 +113,8 @@ pub(crate) struct Parts {
     pub(crate) shards: usize,
     pub(crate) committer: Arc<Committer>,
     pub(crate) consumer: Arc<dyn Consumer>,
+    /// Its keys have leases.
+    pub(crate) leased: bool,
 }
 
 impl Subscription {
@@ -95,6 +122,12 @@ impl Subscription {
         let settings = parts.settings;
         let source = settings.scope.source.clone();
         let decoder = Decoder::new(settings.rules.clone(), settings.name.clone(), source);
+        let session = parts.committer.session();
+        let begin = if settings.ahead { Begin::never(AHEAD_HAS_NONE) } else { parts.committer.begin() };
+        let leases = parts.leased.then(|| {
+            let (scope, name) = (settings.scope.clone(), settings.name.clone());
+            Leases::new(&parts.env, scope, parts.index, name, settings.local, session, begin.clone())
+        });
         let by_id = settings.ledger == super::settings::LedgerMode::Id;
         Self {
             index: parts.index,
@@ -109,6 +142,10 @@ impl Subscription {
             committer: parts.committer,
             consumer: parts.consumer,
             twins: by_id.then(|| Twins::new(&parts.env)),
+            leases,
+            begin,
+            settled: Mailbox::new(),
+            settling: tokio::sync::Mutex::new(()),
             control: Mailbox::new(),
             moved: Mailbox::new(),
             hasher: parts.env.hasher(),
@@ -162,7 +199,7 @@ impl Subscription {
     /// Takes the tenure of a claim out, if it is still the current one of its partition.
     pub(crate) fn forget_tenure(&self, claim: &ClaimRef) -> Option<Arc<Tenure>> {
         let mut tenures = self.tenures();
-        tenures.get(&claim.partition).filter(|tenure| tenure.claim == *claim)?;
+        tenures.get(&claim.partition).filter(|tenure| tenure.claimed().claim == *claim)?;
         tenures.remove(&claim.partition)
     }
 
@@ -207,6 +244,71 @@ impl Subscription {
     /// The partitions that can't go on, with the reason.
     pub(crate) fn halted(&self) -> BTreeMap<Partition, String> {
         self.halted.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Everything of this subscription is lost with the session before; what is taken from now on is under `next`.
+    pub(crate) fn lose_all(&self, next: SessionId) {
+        for tenure in self.tenures().values() {
+            tenure.lose();
+        }
+        if let Some(leases) = &self.leases {
+            leases.lose_all(next);
+        }
+        self.stir_shards();
+    }
+
+    /// Events of a tenure ended. What empties a key gives its lease back (rule S7).
+    pub(crate) fn ended(self: &Arc<Self>, tenure: &Arc<Tenure>, n: usize) {
+        if tenure.ended(n) {
+            self.emptied(tenure);
+        }
+    }
+
+    fn emptied(self: &Arc<Self>, tenure: &Arc<Tenure>) {
+        let Some(of) = tenure.key() else { return };
+        if of.is_over() || of.is_kept() {
+            return;
+        }
+        if tenure.is_lost() {
+            // The store has it already.
+            self.key_over(tenure);
+        } else {
+            self.committer.give_back(tenure);
+        }
+    }
+
+    /// The store has the lease back, or it was lost; nothing of it is open here.
+    pub(crate) fn key_over(self: &Arc<Self>, tenure: &Arc<Tenure>) {
+        let Some(leases) = &self.leases else { return };
+        if !leases.tell(|| self.control.send(Control::KeyOver(tenure.clone()))) {
+            self.send_back(leases.over(&self.budget, tenure));
+        }
+    }
+
+    /// The lease was not given back after all.
+    pub(crate) fn key_kept(self: &Arc<Self>, tenure: &Arc<Tenure>) {
+        let Some(leases) = &self.leases else { return };
+        if !leases.tell(|| self.control.send(Control::KeyKept(tenure.clone()))) {
+            self.send_back(leases.kept(&self.budget, tenure));
+        }
+    }
+
+    /// Events that never ran and are for others, because this worker drains.
+    pub(crate) fn send_back(self: &Arc<Self>, items: Vec<Item>) {
+        for mut item in items {
+            self.budget.give_back(1, item.bytes as usize);
+            if let Some(ticket) = item.ticket.take() {
+                self.settled.send(ticket.settle(Settlement::Release));
+            }
+            if let (Some(leases), Some(parked)) = (&self.leases, item.released_from()) {
+                leases.released(&parked);
+            }
+            if let Some(twins) = &self.twins {
+                twins.ended(self, &item);
+            }
+            let tenure = item.tenure.clone();
+            self.ended(&tenure, 1);
+        }
     }
 
     pub(crate) fn take_error(&self) -> Option<Error> {

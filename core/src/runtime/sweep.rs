@@ -17,7 +17,7 @@ pub(crate) async fn run(
     loop {
         for subscription in &subscriptions {
             let settings = &subscription.settings;
-            if settings.ledger == LedgerMode::Position {
+            if settings.ledger != LedgerMode::Id {
                 continue;
             }
             match store.sweep(&settings.group, settings.keep).await {

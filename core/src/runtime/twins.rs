@@ -35,7 +35,7 @@ impl Twins {
         let mut flying = self.lock();
         let mut first = Vec::with_capacity(items.len());
         for item in items {
-            let (partition, offset) = (item.tenure.claim.partition, item.offset());
+            let (partition, offset) = (item.envelope.meta.place.partition, item.offset());
             match flying.get_mut(&item.id()) {
                 Some(other) if (other.partition, other.offset) == (partition, offset) => {
                     other.times += 1;

@@ -13,7 +13,7 @@ use super::pull::Puller;
 use super::settings::{Settings, WorkerSettings};
 use super::shard::Shard;
 use super::subscription::{LEAVING_MAX, Parts, Subscription};
-use super::{settle, sweep};
+use super::{admit, settle, sweep};
 use crate::broker::{Broker, ConsumerSpec, Settles};
 use crate::env::Env;
 use crate::error::{Error, ErrorKind};
@@ -54,7 +54,8 @@ impl Worker {
         limit_fits(store.kind(), store.effect_limit(), settings.session)?;
         let settings = Arc::new(settings);
         let promise = Arc::new(Promise::new(env.clone(), settings.session));
-        let session = Keeper::register(&env, &*store, &promise, &settings).await?;
+        let (session, sent) = Keeper::register(&env, &*store, &settings).await?;
+        promise.renewed(sent);
         let committer = Arc::new(Committer::new(env.clone(), store.clone(), session));
         let mut worker = Self {
             env: env.clone(),
@@ -96,15 +97,14 @@ impl Worker {
         };
         let consumer = plan.broker.consumer(spec).await.map_err(|error| error.context(place.clone()))?;
         let capabilities = consumer.capabilities();
-        if !capabilities.partitions || capabilities.settles != Settles::Position {
-            return Err(Error::new(
-                ErrorKind::Unsupported,
-                format!(
-                    "{} has no partitions to claim, and leases for such brokers are not there yet",
-                    capabilities.kind
-                ),
-            )
-            .context(place));
+        if capabilities.partitions != (capabilities.settles == Settles::Position) {
+            let what = format!(
+                "{} says that it has {} partitions and settles {:?}: neither claims nor leases fit that",
+                capabilities.kind,
+                if capabilities.partitions { "" } else { "no" },
+                capabilities.settles
+            );
+            return Err(Error::new(ErrorKind::Unsupported, what).context(place));
         }
         let source = plan.settings.scope.source.clone();
         let chain = Chain {
@@ -126,6 +126,7 @@ impl Worker {
             shards: self.settings.shards,
             committer: self.committer.clone(),
             consumer,
+            leased: !capabilities.partitions,
         }));
         self.committer.serve(&sub);
         self.partitions.push(Partitions {
@@ -144,6 +145,9 @@ impl Worker {
             self.env.spawn("shard", Shard::new(shard, sub.clone()).run());
         }
         self.env.spawn("settle", settle::run(sub.clone()));
+        if sub.leases.is_some() {
+            self.env.spawn("leases", admit::leased::listen(sub.clone(), self.store.clone()));
+        }
         let puller =
             Puller::new(sub.clone(), self.store.clone(), self.partitions[at].clone(), self.draining.clone());
         // The first shard shares the puller's task: what one counts up, the other counts down on the same
@@ -173,7 +177,10 @@ impl Worker {
     pub(crate) async fn drain(&self) {
         self.draining.cancel();
         let mut leaving = Vec::new();
-        for partitions in &self.partitions {
+        let leased = self.partitions.iter().filter(|partitions| partitions.sub.leases.is_some());
+        let leased =
+            futures_util::future::join_all(leased.map(|partitions| self.drain_keys(&partitions.sub)));
+        for partitions in self.partitions.iter().filter(|partitions| partitions.sub.leases.is_none()) {
             let tenures: Vec<_> = std::mem::take(&mut *partitions.sub.tenures()).into_values().collect();
             for tenure in &tenures {
                 tenure.close();
@@ -187,7 +194,7 @@ impl Worker {
                 partitions.sub.consumer.close(CLOSE_WITHIN).await;
             });
         }
-        futures_util::future::join_all(leaving).await;
+        futures_util::future::join(futures_util::future::join_all(leaving), leased).await;
         for sub in &self.subscriptions {
             let given_up = sub.leaving.acquire_many(u32::try_from(LEAVING_MAX).unwrap_or(u32::MAX));
             self.env.timeout("giving up partitions", self.settings.drain, given_up).await.ok();
@@ -197,6 +204,23 @@ impl Worker {
         for broker in &self.brokers {
             broker.close().await;
         }
+    }
+
+    /// Of a subscription whose keys have leases: what did not start goes back to the broker at once, what runs
+    /// has its time, and each key's lease goes back with its last event.
+    async fn drain_keys(&self, sub: &Arc<Subscription>) {
+        let Some(leases) = &sub.leases else { return };
+        sub.send_back(leases.close(&sub.budget));
+        sub.stir_shards();
+        settle::all(sub).await;
+        if self.env.timeout("the drain", self.settings.drain, leases.empty()).await.is_err() {
+            leases.abort_all();
+            sub.stir_shards();
+            self.env.timeout("a dropped handler", CLOSE_WITHIN, leases.empty()).await.ok();
+        }
+        self.env.timeout("the last commits", CLOSE_WITHIN, sub.committer.flush_all()).await.ok();
+        self.env.timeout("the last settlements", CLOSE_WITHIN, settle::all(sub)).await.ok();
+        sub.consumer.close(CLOSE_WITHIN).await;
     }
 
     async fn leave(&self, session: SessionId) {

@@ -21,7 +21,7 @@ pub use claim::{
     AttemptRow, Claim, ClaimAnswer, ClaimRef, ClaimRequest, Position, ReadFrom, Reposition, Scope, Witness,
 };
 pub use commit::{ClaimCommit, CommitEvent, CommitGroup, Committed, Fate, HoldCommit, Unit, Verdict};
-pub use effect::{Effect, EffectFn, Tx, TxHome};
+pub use effect::{Effect, EffectFn, OwnConnection, OwnTransactions, Tx, TxHome};
 pub use lease::{Hold, LeaseAnswer, LeaseCommit, LeaseKey, LeaseRef};
 pub use parked::{DeadQuery, Death, Parked, ParkedId, Reason, ReleaseAnswer};
 pub use session::{NewSession, Renewed, SessionId};
@@ -114,6 +114,14 @@ use crate::error::Error;
 ///   finds that out, and marks the offset.
 /// - `attempts_are_kept`: recorded attempts come back with the next claim, and go with the finish.
 ///
+/// Own transactions, where the adapter has [`OwnTransactions`]:
+/// - `own_transaction_commits_with_its_event`: what was written in it, ledger row and position, all or none; it
+///   comes alone in its group.
+/// - `own_transaction_is_fenced`: a unit whose claim, lease or session is gone, or whose event is a duplicate,
+///   leaves nothing of it.
+/// - `own_transaction_that_is_gone_is_behind`: dropped, it leaves nothing; a unit that comes without it, because it
+///   was taken before, is `Behind`, and its event runs again.
+///
 /// Operators (P2, P3):
 /// - `dead_letters_are_listed`: with all facts, in pages.
 /// - `release_reaches_the_owner`: a requested release is reported to the claim's owner until it is done.
@@ -167,6 +175,12 @@ pub trait Store: Send + Sync + 'static {
 
     /// The leases that the session holds.
     async fn leases(&self, session: SessionId) -> Result<Vec<LeaseRef>, Error>;
+
+    /// Opens a transaction for a handler, on a connection apart from those of commits, within the limits of rule S3.
+    ///
+    /// # Errors
+    /// `Unsupported` where the adapter has no [`OwnTransactions`].
+    async fn begin(&self, session: SessionId) -> Result<OwnConnection, Error>;
 
     /// Writes a group in one transaction; one result per event, in order.
     ///

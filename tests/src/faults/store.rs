@@ -8,8 +8,8 @@ use keylane::broker::Partition;
 use keylane::env::{Env, Instant, Timestamp};
 use keylane::store::{
     AdmitBatch, Admitted, ClaimAnswer, ClaimRef, ClaimRequest, CommitGroup, Committed, DeadQuery, Fate,
-    LeaseKey, LeaseRef, NewSession, Parked, ParkedId, ReleaseAnswer, Renewed, Reposition, Scope, SessionId,
-    Store,
+    LeaseKey, LeaseRef, NewSession, OwnConnection, Parked, ParkedId, ReleaseAnswer, Renewed, Reposition,
+    Scope, SessionId, Store,
 };
 use keylane::{Error, ErrorKind};
 
@@ -159,6 +159,10 @@ impl Store for FaultyStore {
 
     async fn leases(&self, session: SessionId) -> Result<Vec<LeaseRef>, Error> {
         self.around(ErrorKind::Store, self.inner.leases(session)).await
+    }
+
+    async fn begin(&self, session: SessionId) -> Result<OwnConnection, Error> {
+        self.around(ErrorKind::Store, self.inner.begin(session)).await
     }
 
     async fn commit(&self, group: &CommitGroup) -> Result<Committed, Error> {

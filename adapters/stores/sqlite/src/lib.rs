@@ -31,10 +31,10 @@ use async_trait::async_trait;
 use keylane::broker::Partition;
 use keylane::store::{
     AdmitBatch, Admitted, ClaimAnswer, ClaimRef, ClaimRequest, CommitGroup, Committed, DeadQuery, Fate,
-    LeaseKey, LeaseRef, NewSession, Parked, ParkedId, ReleaseAnswer, Renewed, Reposition, Scope, SessionId,
-    Store, StoreAdapter,
+    LeaseKey, LeaseRef, NewSession, OwnConnection, Parked, ParkedId, ReleaseAnswer, Renewed, Reposition,
+    Scope, SessionId, Store, StoreAdapter,
 };
-use keylane::{Env, Error};
+use keylane::{Env, Error, ErrorKind};
 
 pub use config::SqliteConfig;
 pub use database::Database;
@@ -130,6 +130,11 @@ impl Store for SqliteStore {
 
     async fn leases(&self, session: SessionId) -> Result<Vec<LeaseRef>, Error> {
         lease::of_session(self, session).await
+    }
+
+    async fn begin(&self, _session: SessionId) -> Result<OwnConnection, Error> {
+        let what = "SQLite has one writer, which a handler's own transaction would hold; use `commit_with`";
+        Err(Error::new(ErrorKind::Unsupported, what))
     }
 
     async fn commit(&self, group: &CommitGroup) -> Result<Committed, Error> {

@@ -33,4 +33,6 @@ pub enum LedgerMode {
     Id,
     /// By its position in the log: nearly free, for sources whose producers repeat nothing.
     Position,
+    /// By nothing: an event that comes twice is handled twice. Only for brokers without partitions.
+    Off,
 }

@@ -13,6 +13,7 @@ mod leases;
 mod leases_kept;
 mod leases_waiting;
 mod operators;
+mod own;
 mod reposition;
 mod resolve;
 mod sessions;
@@ -51,6 +52,9 @@ pub use leases_waiting::{
 pub use operators::{
     dead_letters_are_listed, release_reaches_the_owner, releases_are_all_told, sweep_forgets_only_the_old,
     unpark_is_arbitrated_by_the_row,
+};
+pub use own::{
+    own_transaction_commits_with_its_event, own_transaction_is_fenced, own_transaction_that_is_gone_is_behind,
 };
 pub use reposition::{
     reposition_excludes_what_is_in_flight, reposition_forgets_the_position,
@@ -156,6 +160,9 @@ macro_rules! store_conformance {
             resolve_waits_out_the_lost_commit
             notes_ask_no_ledger
             attempts_are_kept
+            own_transaction_commits_with_its_event
+            own_transaction_is_fenced
+            own_transaction_that_is_gone_is_behind
             dead_letters_are_listed
             release_reaches_the_owner
             releases_are_all_told

@@ -36,7 +36,13 @@ fn call(kind: &str, payloads: &[&str]) -> Call {
 }
 
 fn scene(cancelled: CancellationToken) -> Arc<Scene> {
-    Arc::new(Scene { env: Env::new(Still), subscription: "billing".into(), epoch: 7, cancelled })
+    Arc::new(Scene {
+        env: Env::new(Still),
+        subscription: "billing".into(),
+        epoch: 7,
+        cancelled,
+        begin: Begin::never("a test has none"),
+    })
 }
 
 fn item(kind: &str, at: usize, payload: &str) -> CallItem {

@@ -26,11 +26,11 @@ use tokio::sync::{Mutex, Notify, OwnedMutexGuard};
 use crate::broker::Partition;
 use crate::config::NoKeys;
 use crate::env::{Env, Timestamp};
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::store::{
     AdmitBatch, Admitted, ClaimAnswer, ClaimRef, ClaimRequest, CommitGroup, Committed, DeadQuery, Fate,
-    LeaseKey, LeaseRef, NewSession, Parked, ParkedId, ReleaseAnswer, Renewed, Reposition, Scope, SessionId,
-    Store, StoreAdapter,
+    LeaseKey, LeaseRef, NewSession, OwnConnection, Parked, ParkedId, ReleaseAnswer, Renewed, Reposition,
+    Scope, SessionId, Store, StoreAdapter,
 };
 pub use tx::MemoryTx;
 
@@ -94,6 +94,19 @@ impl Memory {
     /// All keys and values of `table`, by key. Waits as [`rows`](Self::rows) does.
     pub async fn values(&self, table: &str) -> Vec<(Bytes, Bytes)> {
         self.0.state.lock().await.tables.values(table)
+    }
+
+    /// How many leases of keys are held now, by sessions that live.
+    pub async fn leases_held(&self) -> usize {
+        let state = self.lock().await;
+        state.sessions.keys().map(|session| state.leases_of(*session).len()).sum()
+    }
+
+    /// Ends every session of this moment, as workers do that find each other dead: for tests of what a worker
+    /// does then.
+    pub async fn end_sessions(&self) {
+        self.lock().await.sessions.clear();
+        self.0.freed.notify_waiters();
     }
 
     async fn lock(&self) -> OwnedMutexGuard<State> {
@@ -184,6 +197,12 @@ impl Store for Memory {
 
     async fn leases(&self, session: SessionId) -> Result<Vec<LeaseRef>, Error> {
         Ok(self.lock().await.leases_of(session))
+    }
+
+    async fn begin(&self, _session: SessionId) -> Result<OwnConnection, Error> {
+        let what =
+            "the memory store has one lock, which a handler's own transaction would hold; use `commit_with`";
+        Err(Error::new(ErrorKind::Unsupported, what))
     }
 
     async fn commit(&self, group: &CommitGroup) -> Result<Committed, Error> {

@@ -130,7 +130,7 @@ impl Shard {
         let mut back = Vec::new();
         for (mut item, fate) in run.items.into_iter().zip(fates) {
             match self.exit_of(&mut item, fate, Then::Finish, several) {
-                None => self.let_go(&item),
+                None => self.let_go(item),
                 Some(Exit::Bury(death)) => self.bury(None, item, death, None),
                 Some(exit) => back.push(self.goes_back(item, &exit)),
             }

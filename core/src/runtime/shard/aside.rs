@@ -35,7 +35,9 @@ impl Shard {
         }
         let Some(last) = self.lanes.last(hash) else { return };
         let tenure = last.tenure.clone();
-        tenure.hold_back(&*self.sub.consumer);
+        // A queue can't be paused for one key: there the budgets alone are the bound.
+        let Some(of) = tenure.partition() else { return };
+        of.hold_back(&*self.sub.consumer);
         self.hot.push(Hot { lane, tenure });
     }
 
@@ -47,7 +49,7 @@ impl Shard {
             let waits = lanes.front(*lane).is_some_and(|front| front.aside);
             let still = lanes.depth(*lane) as usize > low && !waits;
             if !still {
-                tenure.let_go_on(consumer);
+                tenure.claimed().let_go_on(consumer, !tenure.may_start());
             }
             still
         });

@@ -9,6 +9,7 @@ use crate::lanes::LaneId;
 use crate::middleware::boundary;
 use crate::middleware::chain::{Chain, Entry, Exit};
 use crate::runtime::Item;
+use crate::runtime::tenure::Tenure;
 use crate::text::Text;
 
 /// A batch in the making.
@@ -29,7 +30,11 @@ impl Shard {
         }
         let kind = item.envelope.meta.kind.clone();
         let tenure = item.tenure.clone();
-        let same = |forming: &Forming| forming.kind == kind && Arc::ptr_eq(&forming.items[0].tenure, &tenure);
+        // Of one partition, or of any keys: each is fenced by its own lease.
+        let together = |other: &Arc<Tenure>| {
+            Arc::ptr_eq(other, &tenure) || (other.key().is_some() && tenure.key().is_some())
+        };
+        let same = |forming: &Forming| forming.kind == kind && together(&forming.items[0].tenure);
         let at = self.forming.iter().position(same).unwrap_or_else(|| {
             self.forming.push(Forming { kind: kind.clone(), items: Vec::new(), lanes: Vec::new() });
             self.forming.len() - 1

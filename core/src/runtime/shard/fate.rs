@@ -39,7 +39,7 @@ impl Shard {
                     exits.push(exit);
                 }
                 None => {
-                    self.let_go(&item);
+                    self.let_go(item);
                     free.extend(lane);
                 }
             }
@@ -72,7 +72,11 @@ impl Shard {
             }
             Fate::Excluded => {
                 item.tenure.lose();
-                self.sub.control.send(Control::Gone(item.tenure.claim.clone()));
+                let Some(of) = item.tenure.partition() else {
+                    // Its delivery is still ours: it is admitted anew.
+                    return Some(Exit::PutBack);
+                };
+                self.sub.control.send(Control::Gone(of.claim.clone()));
                 None
             }
             // Nobody can say which of several events is the culprit: each runs in a unit of its own.
@@ -89,7 +93,7 @@ impl Shard {
         if run.then == Then::Finish {
             self.ended.handled += run.items.len();
         }
-        for item in &run.items {
+        for item in run.items {
             self.let_go(item);
         }
         let mut last = None;

@@ -61,7 +61,7 @@ impl Shard {
             self.lanes.finish(lane);
         }
         if item.is_plain() {
-            self.plain(&item);
+            self.plain(item);
         } else {
             self.commit_one(None, item, Verdict::Finish, Then::Finish);
         }

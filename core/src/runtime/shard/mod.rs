@@ -26,8 +26,9 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::Item;
 use super::committer::Pending;
-use super::subscription::Subscription;
+use super::subscription::{Control, Subscription};
 use super::tenure::Tenure;
+use crate::delivery::{Settled, Settlement};
 use crate::env::{BoxFuture, Instant, Map};
 use crate::lanes::{LaneId, Lanes};
 use crate::middleware::boundary::Ended;
@@ -103,6 +104,7 @@ enum Then {
 struct Round {
     plain: Vec<(Arc<Tenure>, Vec<u64>)>,
     dropped: Vec<(Arc<Tenure>, usize)>,
+    settled: Vec<Settled>,
     messages: usize,
     bytes: usize,
     handled: usize,
@@ -186,12 +188,15 @@ impl Shard {
         let (kept, gone) = self.unmarked.drain(..).partition(|(_, item)| item.tenure.may_start());
         self.unmarked = kept;
         for (lane, item) in gone {
-            self.let_go(&item);
+            self.leave_behind(item);
             self.lanes.finish(lane);
         }
         let twins = self.sub.twins.as_ref().map(|twins| twins.left_behind(&self.sub.budget));
         for item in twins.into_iter().flatten() {
-            self.dropped(&item);
+            match &self.sub.leases {
+                Some(leases) if !leases.is_closed() => self.sub.control.send(Control::Again(vec![item])),
+                _ => self.hand_back(item),
+            }
         }
     }
 
@@ -245,7 +250,7 @@ impl Shard {
         let ended = &mut self.ended;
         for (tenure, offsets) in &mut ended.plain {
             if !offsets.is_empty() {
-                if tenure.finish_plain(offsets) {
+                if tenure.claimed().finish_plain(offsets) {
                     self.sub.committer.dirty(tenure);
                 }
                 tenure.ended(offsets.len());
@@ -253,6 +258,9 @@ impl Shard {
             }
         }
         ended.plain.retain(|(tenure, _)| tenure.may_start());
+        if !ended.settled.is_empty() {
+            self.sub.settled.send_all(ended.settled.drain(..));
+        }
         self.sub.budget.give_back(std::mem::take(&mut ended.messages), std::mem::take(&mut ended.bytes));
         let handled = std::mem::take(&mut ended.handled);
         if handled > 0 {
@@ -263,7 +271,7 @@ impl Shard {
         }
         // Last: who waits for a tenure to be empty flushes what was sent before.
         for (tenure, n) in self.ended.dropped.drain(..) {
-            tenure.ended(n);
+            self.sub.ended(&tenure, n);
         }
     }
 
@@ -273,17 +281,47 @@ impl Shard {
         if item.is_marked() && !item.tenure.is_lost() {
             self.keep_attempts(&mut item);
         }
-        self.let_go(&item);
+        self.hand_back(item);
     }
 
-    /// An event that is over here: its end is durable, or it belongs to the next owner.
-    fn let_go(&mut self, item: &Item) {
-        if let Some(parked) = item.history.as_ref().and_then(|history| history.parked.as_ref()) {
-            item.tenure.progress().releasing.remove(&parked.offset);
+    /// An event that did not end here. Of a partition it is the next owner's; of a key it is still ours to
+    /// handle, under its next lease, unless this worker drains.
+    fn hand_back(&mut self, item: Item) {
+        let Some(leases) = &self.sub.leases else { return self.over(item, None) };
+        if item.released_from().is_some() {
+            // An operator's request stands in the store, and is told again.
+            return self.over(item, None);
         }
-        self.dropped(item);
+        if leases.local && !leases.is_closed() {
+            return self.sub.control.send(Control::Rejoin(vec![item]));
+        }
+        let tenure = item.tenure.clone();
+        if let Some(item) = leases.back(&self.sub.budget, item) {
+            self.over(item, Some(Settlement::Release));
+        }
+        self.left(tenure);
+    }
+
+    /// An event that is over: its end is durable.
+    fn let_go(&mut self, item: Item) {
+        self.over(item, Some(Settlement::Ack));
+    }
+
+    /// An event that is over here; the broker is told, where it is told of each.
+    fn over(&mut self, mut item: Item, settlement: Option<Settlement>) {
+        if let Some(parked) = item.released_from() {
+            match (item.tenure.partition(), &self.sub.leases) {
+                (Some(of), _) => drop(of.progress().releasing.remove(&parked.offset)),
+                (None, Some(leases)) => leases.released(&parked),
+                (None, None) => {}
+            }
+        }
+        if let (Some(ticket), Some(settlement)) = (item.ticket.take(), settlement) {
+            self.ended.settled.push(ticket.settle(settlement));
+        }
+        self.dropped(&item);
         if let Some(twins) = &self.sub.twins {
-            twins.ended(&self.sub, item);
+            twins.ended(&self.sub, &item);
         }
     }
 
@@ -291,9 +329,19 @@ impl Shard {
     fn dropped(&mut self, item: &Item) {
         self.ended.messages += 1;
         self.ended.bytes += item.bytes as usize;
-        match self.ended.dropped.iter_mut().find(|(tenure, _)| Arc::ptr_eq(tenure, &item.tenure)) {
+        self.left(item.tenure.clone());
+    }
+
+    /// One event less in this tenure.
+    fn left(&mut self, tenure: Arc<Tenure>) {
+        // Of keys there may be as many as events: only the last one is compared.
+        let known = match tenure.key() {
+            Some(_) => self.ended.dropped.last_mut(),
+            None => self.ended.dropped.iter_mut().find(|(known, _)| Arc::ptr_eq(known, &tenure)),
+        };
+        match known.filter(|(known, _)| Arc::ptr_eq(known, &tenure)) {
             Some((_, n)) => *n += 1,
-            None => self.ended.dropped.push((item.tenure.clone(), 1)),
+            None => self.ended.dropped.push((tenure, 1)),
         }
     }
 }

@@ -91,7 +91,7 @@ impl Shard {
                 if outcome.is_done() && outcome.effects.is_empty() && item.is_plain() =>
             {
                 chain.trace.took(took);
-                self.plain(&item);
+                self.plain(item);
                 self.lanes.finish(lane);
             }
             ended => {
@@ -117,7 +117,11 @@ impl Shard {
     }
 
     /// An event that leaves nothing but its position is over at once.
-    pub(super) fn plain(&mut self, item: &Item) {
+    pub(super) fn plain(&mut self, item: Item) {
+        if item.tenure.key().is_some() {
+            self.ended.handled += 1;
+            return self.let_go(item);
+        }
         let ended = &mut self.ended;
         ended.messages += 1;
         ended.bytes += item.bytes as usize;

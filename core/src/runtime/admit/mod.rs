@@ -1,4 +1,6 @@
-//! Admission: one store read for a batch, and only where the ledger is by id.
+//! Admission: one store read for a batch, and only where the ledger is by id or keys have leases.
+
+pub(crate) mod leased;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,6 +8,7 @@ use std::time::Duration;
 use super::Item;
 use super::shard::CONFLICT;
 use super::subscription::Subscription;
+use crate::delivery::Settlement;
 use crate::error::ErrorKind;
 use crate::store::{Admission, AdmitBatch, AdmitEvent, Death, Store};
 
@@ -18,6 +21,9 @@ pub(crate) async fn admit(sub: &Arc<Subscription>, store: &dyn Store, items: Vec
     if items.is_empty() {
         return;
     }
+    if let Some(leases) = &sub.leases {
+        return leased::admit(sub, store, leases, items).await;
+    }
     let Some(twins) = &sub.twins else { return sub.enter_lanes(items) };
     let items = twins.first_only(&sub.budget, items);
     let Some(answers) = ask(sub, store, &items).await else {
@@ -29,10 +35,8 @@ pub(crate) async fn admit(sub: &Arc<Subscription>, store: &dyn Store, items: Vec
     for (mut item, answer) in items.into_iter().zip(answers) {
         match answer {
             Admission::Finished | Admission::Parked => known.push(item),
-            Admission::Fresh | Admission::Tried(_) => fresh.push(item),
-            // Rule L4: a dead letter in its lane's turn.
-            Admission::Conflict => {
-                item.history().dead = Some((Death::Conflict, CONFLICT.to_owned()));
+            said => {
+                judge(&mut item, said);
                 fresh.push(item);
             }
         }
@@ -40,6 +44,15 @@ pub(crate) async fn admit(sub: &Arc<Subscription>, store: &dyn Store, items: Vec
     sub.chain.trace.duplicates(known.len());
     over(sub, known, |_| true);
     sub.enter_lanes(fresh);
+}
+
+/// What goes to its lane, with what the store knows of it.
+fn judge(item: &mut Item, said: Admission) {
+    match said {
+        // Rule L4: a dead letter in its lane's turn.
+        Admission::Conflict => item.history().dead = Some((Death::Conflict, CONFLICT.to_owned())),
+        said => leased::recall(item, said),
+    }
 }
 
 /// The answers, one an item; `None`: the session is lost. An outage waits, it costs nothing else.
@@ -94,15 +107,21 @@ fn batch_of(sub: &Subscription, items: &[Item]) -> (AdmitBatch, Vec<usize>) {
 /// Items that never reach a lane.
 fn over(sub: &Arc<Subscription>, items: Vec<Item>, finished: impl Fn(&Item) -> bool) {
     let mut bytes = 0;
-    for item in &items {
+    let messages = items.len();
+    for mut item in items {
         bytes += item.bytes as usize;
-        if finished(item) && item.tenure.finish_plain(&[item.offset()]) {
-            sub.committer.dirty(&item.tenure);
+        if finished(&item) {
+            if let Some(ticket) = item.ticket.take() {
+                sub.settled.send(ticket.settle(Settlement::Ack));
+            }
+            if item.tenure.partition().is_some_and(|of| of.finish_plain(&[item.offset()])) {
+                sub.committer.dirty(&item.tenure);
+            }
         }
-        item.tenure.ended(1);
+        sub.ended(&item.tenure, 1);
         if let Some(twins) = &sub.twins {
-            twins.ended(sub, item);
+            twins.ended(sub, &item);
         }
     }
-    sub.budget.give_back(items.len(), bytes);
+    sub.budget.give_back(messages, bytes);
 }

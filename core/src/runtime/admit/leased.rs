@@ -1,0 +1,237 @@
+//! Admission where keys have leases: those are taken in the round trip that reads the ledger (rule A1).
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::{AGAIN_AFTER, AGAIN_MAX, judge, over};
+use crate::env::Env;
+use crate::error::ErrorKind;
+use crate::runtime::Item;
+use crate::runtime::intake;
+use crate::runtime::leases::{Asked, Leases, enter};
+use crate::runtime::settings::LedgerMode;
+use crate::runtime::subscription::{Control, Subscription};
+use crate::runtime::tenure::Tenure;
+use crate::store::{Admission, AdmitBatch, AdmitEvent, Admitted, LeaseAnswer, SessionId, Store};
+
+/// Events of one subscription go to their keys, to wait for their leases, or are over.
+pub(super) async fn admit(sub: &Arc<Subscription>, store: &dyn Store, leases: &Leases, items: Vec<Item>) {
+    let items = match &sub.twins {
+        Some(twins) => twins.first_only(&sub.budget, items),
+        None => items,
+    };
+    rejoin(sub, store, leases, items).await;
+}
+
+/// The same of events that came this far before and had to wait (rule A2).
+pub(crate) async fn rejoin(sub: &Arc<Subscription>, store: &dyn Store, leases: &Leases, items: Vec<Item>) {
+    if leases.local && leases.lobby().is_lost() {
+        take_local(sub, store, leases).await;
+    }
+    let Asked { items, keys, refused } = leases.join(&sub.budget, items);
+    sub.send_back(refused);
+    if items.is_empty() {
+        return;
+    }
+    if leases.local && sub.settings.ledger == LedgerMode::Off {
+        return sub.enter_lanes(items);
+    }
+    match ask(sub, store, leases, &keys, &items).await {
+        Some((session, answer)) => sort_out(sub, leases, Answered { session, keys, items, answer }),
+        // It drains, or can't go on.
+        None => sub.send_back(items),
+    }
+}
+
+/// Takes the one lease of all keys, which nobody else asks for: it fences what this worker commits.
+pub(crate) async fn take_local(sub: &Arc<Subscription>, store: &dyn Store, leases: &Leases) {
+    loop {
+        let key = |session: SessionId| vec![Bytes::copy_from_slice(session.0.as_bytes())];
+        let keys = key(sub.committer.session());
+        let Some((session, answer)) = ask(sub, store, leases, &keys, &[]).await else { return };
+        if let [LeaseAnswer::Granted { token, .. }] = answer.leases[..]
+            && let Some(tenure) = leases.granted(session, keys[0].clone(), token, 0)
+        {
+            return sub.ended(&tenure, 1);
+        }
+        sub.env.sleep(AGAIN_AFTER).await;
+    }
+}
+
+/// Keys that the store keeps for us and nothing waits for any more: whoever is next in line hears of it.
+pub(crate) async fn pass_over(sub: &Arc<Subscription>, store: &dyn Store, leases: &Leases, keys: Vec<Bytes>) {
+    if keys.is_empty() {
+        return;
+    }
+    if let Some((session, answer)) = ask(sub, store, leases, &keys, &[]).await {
+        sort_out(sub, leases, Answered { session, keys, items: Vec::new(), answer });
+    }
+}
+
+/// A batch with what the store said of it.
+struct Answered {
+    session: SessionId,
+    keys: Vec<Bytes>,
+    items: Vec<Item>,
+    answer: Admitted,
+}
+
+fn sort_out(sub: &Arc<Subscription>, leases: &Leases, answered: Answered) {
+    let Answered { session, keys, items, answer } = answered;
+    let marks = sub.settings.budget.messages;
+    let granted = keys.iter().zip(&answer.leases).map(|(key, answer)| match answer {
+        LeaseAnswer::Granted { token, unclean } => {
+            let marks = if *unclean { marks } else { 0 };
+            leases.granted(session, key.clone(), *token, marks).map_or(Key::Stale, Key::Ours)
+        }
+        LeaseAnswer::Taken => Key::Taken,
+    });
+    let granted: Vec<Key> = granted.collect();
+    let (mut fresh, mut known, mut again) = (Vec::new(), Vec::new(), Vec::new());
+    for (mut item, said) in items.into_iter().zip(answer.events) {
+        if matches!(said, Admission::Finished | Admission::Parked) {
+            known.push(item);
+            continue;
+        }
+        if item.tenure.key().is_some_and(|of| of.is_kept()) && !leases.local {
+            let key = item.envelope.meta.lane_key();
+            match keys.binary_search(&key).ok().map(|at| &granted[at]) {
+                Some(Key::Ours(tenure)) => {
+                    tenure.opened(1);
+                    enter(&mut item, tenure);
+                }
+                Some(Key::Taken) => {
+                    sub.send_back(leases.wait(&sub.budget, item).into_iter().collect());
+                    continue;
+                }
+                Some(Key::Stale) | None => {
+                    again.push(item);
+                    continue;
+                }
+            }
+        }
+        judge(&mut item, said);
+        fresh.push(item);
+    }
+    sub.chain.trace.duplicates(known.len());
+    over(sub, known, |_| true);
+    sub.enter_lanes(fresh);
+    if !again.is_empty() {
+        sub.control.send(Control::Rejoin(again));
+    }
+    for key in &granted {
+        if let Key::Ours(tenure) = key {
+            // Nothing of it may be left to do.
+            sub.ended(tenure, 1);
+        }
+    }
+}
+
+enum Key {
+    /// Granted to the session that asked and is still ours.
+    Ours(Arc<Tenure>),
+    /// Another worker has it.
+    Taken,
+    /// Granted to a session that is gone.
+    Stale,
+}
+
+/// The answers, with the session that asked; `None`: the worker drains, or the store refused for good.
+async fn ask(
+    sub: &Arc<Subscription>,
+    store: &dyn Store,
+    leases: &Leases,
+    keys: &[Bytes],
+    items: &[Item],
+) -> Option<(SessionId, Admitted)> {
+    let mut wait = AGAIN_AFTER;
+    loop {
+        let session = sub.committer.session();
+        let (batch, asked) = batch_of(sub, session, keys, items);
+        match store.admit(batch).await {
+            Ok(answer) => {
+                let mut events = vec![Admission::Fresh; items.len()];
+                for (at, said) in asked.into_iter().zip(answer.events) {
+                    events[at] = said;
+                }
+                return Some((session, Admitted { leases: answer.leases, events }));
+            }
+            Err(error) if error.kind() == ErrorKind::SessionLost => sub.committer.lost().send(session),
+            Err(error) if !error.is_transient() => {
+                sub.stop(error);
+                return None;
+            }
+            Err(error) => {
+                tracing::warn!(subscription = %sub.settings.name, %error, again_in = ?wait, "admission failed");
+            }
+        }
+        if leases.is_closed() || sub.stopped.is_cancelled() {
+            return None;
+        }
+        pause(&sub.env, &mut wait).await;
+    }
+}
+
+async fn pause(env: &Env, wait: &mut std::time::Duration) {
+    env.sleep(*wait).await;
+    *wait = (*wait * 2).min(AGAIN_MAX);
+}
+
+/// The batch, and which items it asks of: one that was released from the parking table is known there.
+fn batch_of(
+    sub: &Subscription,
+    session: SessionId,
+    keys: &[Bytes],
+    items: &[Item],
+) -> (AdmitBatch, Vec<usize>) {
+    let mut events = Vec::with_capacity(items.len());
+    let mut asked = Vec::with_capacity(items.len());
+    for (at, item) in items.iter().enumerate().filter(|(_, item)| item.released_from().is_none()) {
+        let lease = keys.binary_search(&item.envelope.meta.lane_key()).ok();
+        events.push(AdmitEvent { id: item.id(), payload: item.ledger, lease, leased: true });
+        asked.push(at);
+    }
+    let (scope, leases) = (sub.settings.scope.clone(), keys.to_vec());
+    (AdmitBatch { session, scope, leases, events }, asked)
+}
+
+/// Tells the task that pulls of leases that may be had, while something waits for one. Runs until its
+/// environment drops it.
+pub(crate) async fn listen(sub: Arc<Subscription>, store: Arc<dyn Store>) {
+    let Some(leases) = &sub.leases else { return };
+    loop {
+        if !leases.is_waiting() {
+            leases.waits.notified().await;
+            continue;
+        }
+        let session = sub.committer.session();
+        match sub.env.timeout("a free lease", LOOK_EVERY, store.freed(session)).await {
+            Ok(Ok(keys)) if !keys.is_empty() => {
+                sub.control.send(Control::Freed(keys));
+                // Until they were asked for, the store says the same again.
+                sub.env.sleep(HEARD).await;
+            }
+            Ok(Ok(_)) => sub.env.sleep(HEARD).await,
+            Ok(Err(error)) => {
+                tracing::debug!(subscription = %sub.settings.name, %error, "no word of free leases");
+                sub.env.sleep(LOOK_EVERY).await;
+            }
+            // What only time frees is noticed by the next look.
+            Err(_) => {}
+        }
+    }
+}
+
+/// What comes free without a word, because its owner died, is noticed after so long.
+const LOOK_EVERY: std::time::Duration = std::time::Duration::from_millis(500);
+
+/// The least time between two looks.
+const HEARD: std::time::Duration = std::time::Duration::from_millis(5);
+
+/// What earlier owners left of an event, as the store said it with the lease.
+pub(super) fn recall(item: &mut Item, said: Admission) {
+    if let Admission::Tried(row) = said {
+        intake::recall(item, Some(*row), false);
+    }
+}
