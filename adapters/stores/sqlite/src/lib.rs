@@ -22,6 +22,7 @@ mod parking;
 mod scope;
 mod session;
 mod sweep;
+mod tries;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -66,7 +67,8 @@ pub struct SqliteStore {
 }
 
 /// The component's migrations, one file a version.
-const MIGRATIONS: &[database::Migration] = &[(1, include_str!("../migrations/0001_store.sql"))];
+const MIGRATIONS: &[database::Migration] =
+    &[(1, include_str!("../migrations/0001_store.sql")), (2, include_str!("../migrations/0002_leases.sql"))];
 
 impl SqliteStore {
     /// The store in a database that is open already, its tables brought to this release's version. The

@@ -5,10 +5,10 @@ use std::time::Duration;
 use super::Harness;
 use super::events::{attempt_row, dead, finish, insert_and_fail, keyed, park, tried, unpark};
 use super::stage::{Group, PATIENCE, billing, scope, worker};
-use super::stage_leases::{leased, unledgered};
+use super::stage_leases::{lease_key, leased, unledgered};
 use crate::conformance::patience;
 use crate::handler::Failure;
-use crate::store::{Admission, AdmitEvent, AttemptRow, CommitEvent, Fate, LeaseAnswer, Verdict};
+use crate::store::{Admission, AdmitEvent, AttemptRow, CommitEvent, Fate, LeaseAnswer, LeaseRef, Verdict};
 
 fn has(row: AttemptRow) -> Admission {
     Admission::Tried(Box::new(row))
@@ -39,7 +39,7 @@ pub async fn tries_come_with_admission<H: Harness>(harness: &H) {
     let admitted = b.admit_with(&["k"], asked).await;
     assert_eq!(admitted.events, [has(started), newest]);
     let LeaseAnswer::Granted { token, unclean: true } = admitted.leases[0] else { panic!("{admitted:?}") };
-    let lease = crate::store::LeaseRef { token, ..lease };
+    let lease = LeaseRef { token, ..lease };
 
     // Whether a row is left shows where no ledger is asked.
     let ends = Group::under(&lease).event(keyed(4, "x", "k")).event(park(dead(0, 7, "y")));
@@ -128,4 +128,31 @@ pub async fn sweep_forgets_what_nobody_came_back_to<H: Harness>(harness: &H) {
         [Fate::Committed],
         "it is held"
     );
+}
+
+/// `sweep_forgets_only_the_old`, of a subscription without claims: no position tells when it was written last.
+pub(super) async fn sweep_of_leased<H: Harness>(harness: &H) {
+    let keep = Duration::from_secs(2);
+    let env = harness.env();
+    let a = worker(harness, "a").await;
+    let LeaseAnswer::Granted { token, .. } = a.ask_lease(scope("leased"), "k").await else {
+        panic!("the lease is free")
+    };
+    let lease = LeaseRef { lease: lease_key(scope("leased"), "k"), token };
+    let mut finished = Vec::new();
+    patience::until(&env, "an old ledger row is dropped", PATIENCE, async || {
+        let id = format!("leased-{}", finished.len());
+        finished.push((env.now(), id.clone()));
+        assert_eq!(a.fates(Group::under(&lease).event(finish(0, &id))).await, [Fate::Committed]);
+        a.store.sweep("leased", keep).await.expect("a sweep");
+        let swept = env.now();
+        let asked: Vec<_> = finished.iter().map(|(_, id)| leased(id, None)).collect();
+        let known = a.try_admit(scope("leased"), &[], asked).await.expect("a live session admits").events;
+        for ((begun, id), known) in finished.iter().zip(&known) {
+            let young = swept.since(*begun) < keep;
+            assert!(!young || *known == Admission::Finished, "{id} is younger than the keep time");
+        }
+        (known[0] == Admission::Fresh).then_some(())
+    })
+    .await;
 }

@@ -73,6 +73,27 @@ pub async fn freed_wakes_who_waits<H: Harness>(harness: &H) {
         );
     }
     is_told_nothing(&a).await;
+    late_renewal_waits_on(harness, &c).await;
+}
+
+/// A session past its expiry that nobody took over lives on, and waits on, though the lease was given back meanwhile.
+async fn late_renewal_waits_on<H: Harness>(harness: &H, other: &Worker) {
+    let a = worker(harness, "a").await;
+    let late = worker_for(harness, "late", harness.lifetime()).await;
+    let lease = a.lease("n").await;
+    late.waits_for("n").await;
+    late.lease("o").await;
+    other.waits_for("o").await;
+    let key = lease_key(billing(), "o");
+    patience::until(&harness.env(), "late is past its expiry", PATIENCE, async || {
+        let told = other.store.freed(other.session).await.expect("a worker is told of leases");
+        told.contains(&key).then_some(())
+    })
+    .await;
+    a.commit(Group::ending(&lease)).await;
+    late.renewed(&[]).await;
+    assert_eq!(late.is_told(harness).await, [lease_key(billing(), "n")]);
+    late.lease("n").await;
 }
 
 async fn is_told_nothing(worker: &Worker) {
@@ -118,7 +139,6 @@ pub async fn freed_lease_is_kept_for_who_waited<H: Harness>(harness: &H) {
     .await;
     let lease = LeaseRef { lease: lease_key(billing(), "l"), token: taken };
     b.commit(Group::ending(&lease)).await;
-    late.waits_for("l").await;
     let lease = c.lease("l").await;
     late.renewed(&[]).await;
     c.commit(Group::ending(&lease)).await;

@@ -133,3 +133,56 @@ impl State {
         found.map(|(key, row)| LeaseRef { lease: key.clone(), token: row.token }).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::NewSession;
+
+    fn session(state: &mut State, number: u128, lifetime: u64) -> SessionId {
+        let id = SessionId(uuid::Uuid::from_u128(number));
+        let lifetime = Duration::from_secs(lifetime);
+        let new = NewSession { id, worker: "w".to_owned(), lifetime };
+        state.register(new, Timestamp::default()).expect("a new session");
+        id
+    }
+
+    #[test]
+    fn s7_rows_that_nobody_has_or_waits_for_go() {
+        let mut state = State::default();
+        let scope = Scope { subscription: "s".into(), broker: "b".into(), source: "o".into() };
+        let key = LeaseKey { scope, key: "k".into() };
+        let now = Timestamp::default();
+        let owner = session(&mut state, 1, 60);
+        state.take_lease(owner, &key, now);
+        state.give_back(&key, now);
+        assert!(state.leases.is_empty(), "given back, and nobody waits");
+
+        let (waits, other) = (session(&mut state, 2, 6), session(&mut state, 3, 60));
+        state.take_lease(owner, &key, now);
+        state.take_lease(waits, &key, now);
+        state.give_back(&key, now);
+        assert_eq!(state.leases.len(), 1, "kept for who waits");
+        state.close_session(waits);
+        assert!(state.leases.is_empty(), "who waited was closed");
+
+        let waits = session(&mut state, 4, 6);
+        state.take_lease(owner, &key, now);
+        state.take_lease(waits, &key, now);
+        let later = now + Duration::from_secs(7);
+        state.give_back(&key, later);
+        assert!(state.alive(waits, later).is_none());
+        assert!(state.leases.is_empty(), "who waited was taken over");
+
+        state.take_lease(owner, &key, later);
+        state.close_session(owner);
+        state.sweep("s", Duration::from_secs(10), later);
+        assert_eq!(state.leases.len(), 1, "its end was not clean, which the next one is to know");
+        state.take_lease(other, &key, later);
+        state.sweep("s", Duration::ZERO, later + Duration::from_secs(1));
+        assert_eq!(state.leases.len(), 1, "it is held");
+        state.close_session(other);
+        state.sweep("s", Duration::from_secs(10), later + Duration::from_secs(10));
+        assert!(state.leases.is_empty(), "nobody came back to it");
+    }
+}
