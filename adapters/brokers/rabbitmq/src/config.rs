@@ -132,7 +132,8 @@ mod tests {
 
     #[test]
     fn the_least_that_works() {
-        for uri in ["amqp://guest:guest@127.0.0.1:5672/%2f", "amqp://a:b@[::1]/v", "amqps://a:b@mq.example/v"] {
+        for uri in ["amqp://guest:guest@127.0.0.1:5672/%2f", "amqp://a:b@[::1]/v", "amqps://a:b@mq.example/v"]
+        {
             let config = read(&format!("uri = '{uri}'")).unwrap();
             assert_eq!(config.record_max, Size::mib(16));
             assert!(!format!("{config:?}").contains("guest"));

@@ -28,7 +28,11 @@ pub(crate) fn record(delivery: Delivery, key: KeyFrom) -> (Record, Option<u32>) 
         headers: headers::read(&properties),
         payload: data.into(),
         time: time(&properties),
-        id: properties.message_id().as_ref().filter(|id| !id.as_str().is_empty()).map(|id| Text::from(id.as_str())),
+        id: properties
+            .message_id()
+            .as_ref()
+            .filter(|id| !id.as_str().is_empty())
+            .map(|id| Text::from(id.as_str())),
     };
     (record, attempt)
 }
@@ -84,7 +88,9 @@ mod tests {
     #[test]
     fn attempts_are_told_where_they_are_known() {
         let count = |n| [(headers::DELIVERY_COUNT, AMQPValue::LongLongInt(n))];
-        let of = |redelivered, table: &[(&str, AMQPValue)]| record(delivery(redelivered, table), KeyFrom::Header).1;
+        let of = |redelivered, table: &[(&str, AMQPValue)]| {
+            record(delivery(redelivered, table), KeyFrom::Header).1
+        };
         assert_eq!(of(false, &[]), Some(1));
         assert_eq!(of(true, &count(1)), Some(2));
         assert_eq!(of(true, &count(7)), Some(8));

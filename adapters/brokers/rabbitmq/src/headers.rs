@@ -77,7 +77,8 @@ pub(crate) fn write(headers: &Headers, key: Option<&Bytes>) -> BasicProperties {
 
 /// Whether a reader finds them in this order without being told.
 fn is_told(order: &[AMQPValue], table: &FieldTable) -> bool {
-    let names: Option<Vec<&[u8]>> = order.iter().map(|entry| entry.as_long_string().map(|n| n.as_bytes())).collect();
+    let names: Option<Vec<&[u8]>> =
+        order.iter().map(|entry| entry.as_long_string().map(|n| n.as_bytes())).collect();
     let place = |name: &[u8]| {
         let in_table = std::str::from_utf8(name).is_ok_and(|name| table.contains_key(name));
         (!in_table, name.to_vec())
@@ -96,7 +97,9 @@ fn in_order(order: &FieldArray, mut found: Vec<(Text, Bytes)>) -> Headers {
             AMQPValue::LongString(name) => take(name.as_bytes()),
             AMQPValue::FieldArray(pair) => match pair.as_slice() {
                 [AMQPValue::LongString(name), value] => {
-                    Text::from_utf8(Bytes::copy_from_slice(name.as_bytes())).ok().map(|name| (name, bytes(value)))
+                    Text::from_utf8(Bytes::copy_from_slice(name.as_bytes()))
+                        .ok()
+                        .map(|name| (name, bytes(value)))
                 }
                 _ => None,
             },
@@ -145,9 +148,14 @@ fn property<'a>(properties: &'a BasicProperties, name: &str) -> Option<&'a Short
 fn fits(name: &str) -> bool {
     let brokers = |own: &&str| {
         let exact = name.eq_ignore_ascii_case(own);
-        exact || own.ends_with('-') && name.get(..own.len()).is_some_and(|start| start.eq_ignore_ascii_case(own))
+        exact
+            || own.ends_with('-')
+                && name.get(..own.len()).is_some_and(|start| start.eq_ignore_ascii_case(own))
     };
-    ShortString::try_new(name).is_ok() && name != KEY && name != ORDER && !BROKERS.iter().any(|own| brokers(&own))
+    ShortString::try_new(name).is_ok()
+        && name != KEY
+        && name != ORDER
+        && !BROKERS.iter().any(|own| brokers(&own))
 }
 
 /// A value as bytes: text as it is, numbers in digits, lists and tables in JSON's manner.
@@ -180,7 +188,8 @@ fn text(value: &AMQPValue) -> String {
         AMQPValue::ByteArray(value) => quoted(&String::from_utf8_lossy(value.as_slice())),
         AMQPValue::FieldArray(values) => listed(values.as_slice().iter().map(text).collect(), '[', ']'),
         AMQPValue::FieldTable(table) => {
-            let entry = |(name, value): (&ShortString, _)| format!("{}:{}", quoted(name.as_str()), text(value));
+            let entry =
+                |(name, value): (&ShortString, _)| format!("{}:{}", quoted(name.as_str()), text(value));
             listed(table.into_iter().map(entry).collect(), '{', '}')
         }
         AMQPValue::Void => "null".into(),
@@ -238,7 +247,8 @@ mod tests {
 
     #[test]
     fn a_property_that_is_no_short_text_stays_a_header() {
-        let record = Record::new("").with_header("type", vec![b'x'; 300]).with_header("reply-to", &b"\xff"[..]);
+        let record =
+            Record::new("").with_header("type", vec![b'x'; 300]).with_header("reply-to", &b"\xff"[..]);
         assert_eq!(round(&record).0, record.headers);
     }
 

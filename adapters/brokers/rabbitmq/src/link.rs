@@ -49,7 +49,8 @@ impl Links {
         let name = format!("{} {purpose}", self.client_name);
         let properties = ConnectionProperties::default().with_connection_name(name.into());
         let runtime = lapin::runtime::default_runtime().map_err(|cause| self.failed(cause))?;
-        let opening = Connection::connect_uri_with_config(self.uri.clone(), properties, self.tls.clone(), runtime);
+        let opening =
+            Connection::connect_uri_with_config(self.uri.clone(), properties, self.tls.clone(), runtime);
         let opened = self.env.timeout("connecting to rabbitmq", self.connect_limit, opening).await?;
         opened.map_err(|cause| self.failed(cause))
     }
@@ -76,7 +77,8 @@ impl Links {
 
 /// Says good-bye, for at most so long; then the connection is dropped all the same.
 pub(crate) async fn part(env: &Env, connection: Connection, within: Duration) {
-    let parted = env.timeout("closing a rabbitmq connection", within, connection.close(200, "closed".into())).await;
+    let parted =
+        env.timeout("closing a rabbitmq connection", within, connection.close(200, "closed".into())).await;
     match parted {
         Ok(Ok(())) => {}
         // It may be gone already.

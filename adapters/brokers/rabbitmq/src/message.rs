@@ -28,7 +28,12 @@ pub(crate) struct Message {
 
 impl Message {
     /// `now` is told where the record has no time.
-    pub(crate) fn of(out: &Outgoing, now: Timestamp, record_max: usize, frame_max: u32) -> Result<Self, Error> {
+    pub(crate) fn of(
+        out: &Outgoing,
+        now: Timestamp,
+        record_max: usize,
+        frame_max: u32,
+    ) -> Result<Self, Error> {
         let record = &out.record;
         let (exchange, routing_key) = match Address::parse(&out.target)? {
             Address::Queue(queue) => (String::new(), queue),
@@ -45,7 +50,8 @@ impl Message {
                 out.target
             )));
         }
-        let mut properties = headers::write(&record.headers, record.key.as_ref()).with_delivery_mode(PERSISTENT);
+        let mut properties =
+            headers::write(&record.headers, record.key.as_ref()).with_delivery_mode(PERSISTENT);
         if let Ok(seconds) = u64::try_from(record.time.unwrap_or(now).as_millis() / 1000) {
             properties = properties.with_timestamp(seconds);
         }

@@ -118,7 +118,10 @@ mod tests {
     #[test]
     fn t5_a_delivery_limit_without_a_dead_letter_target_is_refused() {
         let refusal = read("").unwrap_err();
-        assert!(refusal.contains("dead_letter") && refusal.contains("delivery_limit = \"none\""), "{refusal}");
+        assert!(
+            refusal.contains("dead_letter") && refusal.contains("delivery_limit = \"none\""),
+            "{refusal}"
+        );
         for text in ["dead_letter = 'dead'", "delivery_limit = 'none'", "kind = 'classic'"] {
             read(text).unwrap();
         }

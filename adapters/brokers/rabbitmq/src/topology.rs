@@ -31,7 +31,9 @@ impl Topology {
         let dead_letter = of.dead_letter.as_deref().map(Address::parse).transpose()?;
         let wrong = |what: String| Err(Error::new(ErrorKind::Config, what));
         match (Address::parse(source)?, of.queues) {
-            (Address::Queue(queue), None) => Ok(Self { exchange: None, queues: vec![queue], of, dead_letter }),
+            (Address::Queue(queue), None) => {
+                Ok(Self { exchange: None, queues: vec![queue], of, dead_letter })
+            }
             (Address::Exchange { name, routing_key: None }, Some(count)) => {
                 let queues = (0..count).map(|number| format!("{name}.{number}")).collect();
                 Ok(Self { exchange: Some(name), queues, of, dead_letter })
@@ -80,7 +82,9 @@ impl Topology {
     async fn declare_queue(&self, asker: &Asker<'_>, queue: &str) -> Result<(), Error> {
         match asker.declare_queue(queue, self.arguments(true)).await {
             // Before 4.0 a limit can't be minus one, and there is none unless one is set.
-            Err(cause) if error::is_precondition(&cause) && error::message(&cause).contains("value_negative") => {
+            Err(cause)
+                if error::is_precondition(&cause) && error::message(&cause).contains("value_negative") =>
+            {
                 asker.declare_queue(queue, self.arguments(false)).await.map_err(|cause| (cause, queue))
             }
             declared => declared.map_err(|cause| (cause, queue)),
@@ -153,7 +157,8 @@ impl Asker<'_> {
                 channel.exchange_declare(exchange.into(), kind.clone(), options, FieldTable::default()).await
             })
             .await?;
-        let what = || format!("declaring the exchange {exchange:?} (plugin rabbitmq_consistent_hash_exchange)");
+        let what =
+            || format!("declaring the exchange {exchange:?} (plugin rabbitmq_consistent_hash_exchange)");
         asked.map_err(|cause| error::error(what(), cause))
     }
 
