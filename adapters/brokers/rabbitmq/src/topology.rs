@@ -146,7 +146,8 @@ impl Asker<'_> {
                 channel.exchange_declare(exchange.into(), kind.clone(), options, FieldTable::default()).await
             })
             .await?;
-        asked.map_err(|cause| not_there("exchange", exchange, cause))
+        // As sources and targets are written.
+        asked.map_err(|cause| not_there("exchange", &format!("/exchanges/{exchange}"), cause))
     }
 
     async fn declare_exchange(&self, exchange: &str) -> Result<(), Error> {

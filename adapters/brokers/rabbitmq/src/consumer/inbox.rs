@@ -10,6 +10,7 @@ use keylane::{Error, ErrorKind};
 use lapin::Acker;
 use tokio::sync::Notify;
 
+use super::PARTITION;
 use super::window::{Due, Window};
 use crate::error;
 
@@ -138,7 +139,7 @@ impl Inbox {
             let Some(window) = state.windows.get_mut(queue) else { continue };
             window.delivered(offset, acker);
             state.offset += 1;
-            let place = Place { partition: 0, epoch: state.epoch, offset };
+            let place = Place { partition: PARTITION, epoch: state.epoch, offset };
             let ticket = Ticket::new(offset << QUEUE_BITS | queue as u64);
             state.ready.push_back(Delivery { record, place, attempt, ticket });
         }

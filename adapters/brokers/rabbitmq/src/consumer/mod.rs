@@ -27,6 +27,9 @@ use supervisor::Supervisor;
 /// Beyond this a longer word of acknowledgement saves nothing.
 const HELD_MAX: usize = 64;
 
+/// Where everything of a broker without partitions lies.
+const PARTITION: Partition = 0;
+
 /// An acknowledgement that was lost brings its delivery again when the connection ends; how long an outage lasts is not
 /// the broker's to say.
 const REDELIVERY_HORIZON: Duration = Duration::from_secs(24 * 60 * 60);
@@ -141,12 +144,16 @@ impl Consumer for RabbitMqConsumer {
         Err(error::unsupported("has no deadline to extend; give the queue a longer consumer_timeout"))
     }
 
-    fn pause(&self, _partitions: Option<&[Partition]>) {
-        self.inbox.pause(true);
+    fn pause(&self, partitions: Option<&[Partition]>) {
+        if partitions.is_none_or(|some| some.contains(&PARTITION)) {
+            self.inbox.pause(true);
+        }
     }
 
-    fn resume(&self, _partitions: Option<&[Partition]>) {
-        self.inbox.pause(false);
+    fn resume(&self, partitions: Option<&[Partition]>) {
+        if partitions.is_none_or(|some| some.contains(&PARTITION)) {
+            self.inbox.pause(false);
+        }
     }
 
     async fn close(&self, within: Duration) {

@@ -17,7 +17,8 @@ impl Proxy {
     pub(crate) fn to(upstream: &str) -> Option<Self> {
         static SKIPPED: Once = Once::new();
         let Ok(api) = std::env::var("KEYLANE_TEST_TOXIPROXY") else {
-            let line = "skipped: cuts of rabbitmq's link need KEYLANE_TEST_TOXIPROXY (tests/brokers/up starts it)";
+            let line =
+                "skipped: cuts of rabbitmq's link need KEYLANE_TEST_TOXIPROXY (tests/brokers/up starts it)";
             SKIPPED.call_once(|| drop(writeln!(std::io::stderr(), "{line}")));
             return None;
         };

@@ -8,9 +8,7 @@ use keylane::Env;
 use keylane::broker::{Broker, BrokerAdapter, ConsumerSpec, Reset};
 use keylane::config::{Period, Section};
 use keylane_rabbitmq::{RabbitMq, RabbitMqConfig};
-use lapin::options::{
-    ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions,
-};
+use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::uri::AMQPUri;
 use lapin::{Channel, Connection, ConnectionProperties, ExchangeKind};
@@ -133,7 +131,11 @@ impl Admin {
     /// Messages that nobody holds.
     pub(crate) async fn ready(&self, queue: &str) -> u32 {
         let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-        self.channel.queue_declare(queue.into(), options, FieldTable::default()).await.unwrap().message_count()
+        self.channel
+            .queue_declare(queue.into(), options, FieldTable::default())
+            .await
+            .unwrap()
+            .message_count()
     }
 
     /// Waits until so many messages are held by nobody.
@@ -143,6 +145,8 @@ impl Admin {
                 tokio::task::yield_now().await;
             }
         };
-        tokio::time::timeout(PATIENCE, becomes).await.unwrap_or_else(|_| panic!("{count} messages in {queue}"));
+        tokio::time::timeout(PATIENCE, becomes)
+            .await
+            .unwrap_or_else(|_| panic!("{count} messages in {queue}"));
     }
 }
