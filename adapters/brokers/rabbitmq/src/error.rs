@@ -42,13 +42,8 @@ pub(crate) fn is_missing(cause: &lapin::Error) -> bool {
     soft(cause) == Some(&AMQPSoftError::NOTFOUND) && !message(cause).contains("down or inaccessible")
 }
 
-/// Whether the broker refused what was asked because of how something is.
-pub(crate) fn is_precondition(cause: &lapin::Error) -> bool {
-    soft(cause) == Some(&AMQPSoftError::PRECONDITIONFAILED)
-}
-
 /// The broker's own words.
-pub(crate) fn message(cause: &lapin::Error) -> &str {
+fn message(cause: &lapin::Error) -> &str {
     match cause.kind() {
         lapin::ErrorKind::ProtocolError(error) => error.get_message().as_str(),
         _ => "",

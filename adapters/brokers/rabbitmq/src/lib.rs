@@ -50,6 +50,7 @@ mod message;
 mod publisher;
 mod subscription;
 mod topology;
+mod version;
 
 use std::sync::Arc;
 

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use keylane::{Env, Error, ErrorKind};
-use lapin::tcp::{OwnedIdentity, OwnedTLSConfig};
+use lapin::tcp::{AMQPUriTcpExt, OwnedIdentity, OwnedTLSConfig};
 use lapin::uri::AMQPUri;
 use lapin::{Channel, Connection, ConnectionProperties};
 
 use crate::config::{RabbitMqConfig, TlsConfig};
 use crate::error;
+use crate::version::{self, Version};
 
 /// How connections are opened.
 pub(crate) struct Links {
@@ -53,6 +54,16 @@ impl Links {
             Connection::connect_uri_with_config(self.uri.clone(), properties, self.tls.clone(), runtime);
         let opened = self.env.timeout("connecting to rabbitmq", self.connect_limit, opening).await?;
         opened.map_err(|cause| self.failed(cause))
+    }
+
+    /// Which release the server is, by a connection that says no more than hello.
+    pub(crate) async fn server(&self) -> Result<Version, Error> {
+        let runtime = lapin::runtime::default_runtime().map_err(|cause| self.failed(cause))?;
+        let asking = async {
+            let opened = self.uri.connect_with_config_async(self.tls.as_ref(), &runtime).await;
+            version::ask(opened.map_err(|cause| self.failed(cause.into()))?).await
+        };
+        self.env.timeout("asking a rabbitmq server for its release", self.connect_limit, asking).await?
     }
 
     fn failed(&self, cause: lapin::Error) -> Error {

@@ -10,6 +10,7 @@ use crate::address::Address;
 use crate::error;
 use crate::link::Links;
 use crate::subscription::{DeliveryLimit, QueueKind, RabbitMqSubscription};
+use crate::version::Version;
 
 /// The exchange's type, of the plugin `rabbitmq_consistent_hash_exchange`.
 const CONSISTENT_HASH: &str = "x-consistent-hash";
@@ -66,12 +67,13 @@ impl Topology {
                 asker.has_exchange(exchange).await?;
             }
         }
+        let arguments = self.arguments(self.limit_by_default(links).await?);
         for queue in &self.queues {
             if !self.of.declare {
                 asker.has_queue(queue).await?;
                 continue;
             }
-            self.declare_queue(&asker, queue).await?;
+            asker.declare_queue(queue, arguments.clone()).await?;
             if let Some(exchange) = &self.exchange {
                 asker.bind(queue, exchange).await?;
             }
@@ -79,28 +81,23 @@ impl Topology {
         Ok(())
     }
 
-    async fn declare_queue(&self, asker: &Asker<'_>, queue: &str) -> Result<(), Error> {
-        match asker.declare_queue(queue, self.arguments(true)).await {
-            // Before 4.0 a limit can't be minus one, and there is none unless one is set.
-            Err(cause)
-                if error::is_precondition(&cause) && error::message(&cause).contains("value_negative") =>
-            {
-                asker.declare_queue(queue, self.arguments(false)).await.map_err(|cause| (cause, queue))
-            }
-            declared => declared.map_err(|cause| (cause, queue)),
-        }
-        .map_err(|(cause, queue)| error::error(format!("declaring the queue {queue:?}"), cause))
+    /// Whether queues of this server have a limit of deliveries unless they are told otherwise, where that matters.
+    /// Before 4.0 they have none, and the number that takes it away there means that a message is dropped when it comes
+    /// back for the first time (seen on 3.10).
+    async fn limit_by_default(&self, links: &Links) -> Result<bool, Error> {
+        let of = &self.of;
+        let matters = of.declare && of.kind == QueueKind::Quorum && of.delivery_limit == DeliveryLimit::None;
+        Ok(matters && links.server().await? >= Version(4, 0))
     }
 
-    fn arguments(&self, unlimited: bool) -> FieldTable {
+    fn arguments(&self, limit_by_default: bool) -> FieldTable {
         let mut arguments = FieldTable::default();
         let text = |text: &str| AMQPValue::LongString(text.into());
         arguments.insert("x-queue-type".into(), text(self.of.kind.name()));
         if self.is_ordered() {
             arguments.insert("x-single-active-consumer".into(), AMQPValue::Boolean(true));
         }
-        let quorum = self.of.kind == QueueKind::Quorum;
-        if quorum && unlimited && self.of.delivery_limit == DeliveryLimit::None {
+        if limit_by_default && self.of.delivery_limit == DeliveryLimit::None {
             arguments.insert("x-delivery-limit".into(), AMQPValue::LongInt(-1));
         }
         if let Some(dead_letter) = &self.dead_letter {
@@ -163,15 +160,14 @@ impl Asker<'_> {
         asked.map_err(|cause| error::error(what(), cause))
     }
 
-    /// The broker's own answer is the caller's to judge; that none came is reported as if it had said so.
-    async fn declare_queue(&self, queue: &str, arguments: FieldTable) -> lapin::Result<()> {
+    async fn declare_queue(&self, queue: &str, arguments: FieldTable) -> Result<(), Error> {
         let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
         let asked = self
             .ask("declaring a rabbitmq queue", async |channel| {
-                channel.queue_declare(queue.into(), options, arguments.clone()).await.map(drop)
+                channel.queue_declare(queue.into(), options, arguments).await.map(drop)
             })
-            .await;
-        asked.unwrap_or_else(|error| Err(std::io::Error::other(error).into()))
+            .await?;
+        asked.map_err(|cause| error::error(format!("declaring the queue {queue:?}"), cause))
     }
 
     async fn bind(&self, queue: &str, exchange: &str) -> Result<(), Error> {

@@ -3,5 +3,12 @@
 #![expect(clippy::unwrap_used, reason = "these are tests throughout, their helpers too")]
 
 mod conformance;
+mod links;
 mod proxy;
+mod publishing;
+mod reader;
+mod reference;
+mod secure;
 mod server;
+mod settling;
+mod topologies;

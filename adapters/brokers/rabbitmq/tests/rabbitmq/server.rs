@@ -74,7 +74,7 @@ pub(crate) fn name() -> String {
 
 /// A raw client.
 pub(crate) struct Admin {
-    pub(crate) connection: Connection,
+    _connection: Connection,
     pub(crate) channel: Channel,
 }
 
@@ -82,7 +82,7 @@ impl Admin {
     pub(crate) async fn new(uri: &str) -> Self {
         let connection = Connection::connect(uri, ConnectionProperties::default()).await.unwrap();
         let channel = connection.create_channel().await.unwrap();
-        Self { connection, channel }
+        Self { _connection: connection, channel }
     }
 
     /// A new queue of this kind with these further arguments.
