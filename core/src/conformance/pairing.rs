@@ -62,6 +62,7 @@ fn every_bullet_of_the_broker_has_a_check() {
         include_str!("broker/assignment.rs"),
         include_str!("broker/connect.rs"),
         include_str!("broker/delivery.rs"),
+        include_str!("broker/each.rs"),
         include_str!("broker/publish.rs"),
         include_str!("broker/reading.rs"),
         include_str!("broker/settle.rs"),
