@@ -8,8 +8,8 @@ use keylane::Error;
 use keylane::broker::Partition;
 use keylane::store::{
     AdmitBatch, Admitted, ClaimAnswer, ClaimRef, ClaimRequest, CommitGroup, Committed, DeadQuery, Fate,
-    LeaseKey, LeaseRef, NewSession, Parked, ParkedId, ReleaseAnswer, Renewed, Reposition, Scope, SessionId,
-    Store,
+    LeaseKey, LeaseRef, NewSession, OwnConnection, Parked, ParkedId, ReleaseAnswer, Renewed, Reposition,
+    Scope, SessionId, Store,
 };
 
 use crate::meter::METER;
@@ -74,6 +74,10 @@ impl Store for Watched {
 
     async fn leases(&self, session: SessionId) -> Result<Vec<LeaseRef>, Error> {
         self.0.leases(session).await
+    }
+
+    async fn begin(&self, session: SessionId) -> Result<OwnConnection, Error> {
+        self.0.begin(session).await
     }
 
     async fn resolve(&self, group: &CommitGroup) -> Result<Vec<Fate>, Error> {

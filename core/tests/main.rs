@@ -10,6 +10,7 @@ mod log_changed;
 mod order;
 mod paused;
 mod service;
+mod shared;
 mod signals;
 mod trace;
 mod ui;

@@ -7,8 +7,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::Failure;
 use crate::env::{BoxFuture, Env};
+use crate::error::Error;
 use crate::event::Envelope;
-use crate::store::Effect;
+use crate::store::{Effect, OwnConnection};
 
 /// What every form of handler becomes: functions, closures, structs, batch handlers.
 ///
@@ -36,6 +37,8 @@ pub struct CallItem {
     pub envelope: Arc<Envelope>,
     /// Which try this is, counted from 1.
     pub attempt: u32,
+    /// The fencing token: its partition's epoch, or its key's. It only grows for a key.
+    pub token: u64,
 }
 
 /// One item without an allocation, or many.
@@ -58,16 +61,49 @@ impl Items {
     }
 }
 
-/// What the events of one partition's tenure share.
+/// What the events of a call share.
 pub struct Scene {
     /// Time and chance.
     pub env: Env,
     /// The subscription's name, part of every idempotency key.
     pub subscription: Arc<str>,
-    /// The fencing token: the claim's epoch. It only grows per partition.
-    pub epoch: u64,
     /// Ready when the handler should come to an end soon: drain, or the partition goes elsewhere.
     pub cancelled: CancellationToken,
+    /// How a handler opens a transaction of its own.
+    pub begin: Begin,
+}
+
+/// Opens transactions for handlers, or says why there are none.
+#[derive(Clone)]
+pub struct Begin(Result<BeginFn, &'static str>);
+
+type BeginFn = Arc<dyn Fn() -> BoxFuture<'static, Result<OwnConnection, Error>> + Send + Sync>;
+
+impl Begin {
+    /// By this.
+    pub(crate) fn by(
+        begin: impl Fn() -> BoxFuture<'static, Result<OwnConnection, Error>> + Send + Sync + 'static,
+    ) -> Self {
+        Self(Ok(Arc::new(begin)))
+    }
+
+    /// There are none, because of this.
+    #[must_use]
+    pub const fn never(why: &'static str) -> Self {
+        Self(Err(why))
+    }
+
+    pub(crate) async fn begin(&self) -> Result<OwnConnection, Failure> {
+        match &self.0 {
+            Ok(begin) => begin().await.map_err(|error| {
+                let transient = error.is_transient();
+                let failure = Failure::from(error);
+                // An outage is no fault of the event.
+                if transient { failure.unavailable() } else { failure.permanent() }
+            }),
+            Err(why) => Err(Failure::new(*why).permanent()),
+        }
+    }
 }
 
 /// What came of a call: done with the effects it recorded, or failures by item.

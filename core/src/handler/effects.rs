@@ -5,8 +5,8 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use super::recorder::Recorder;
-use super::{BatchParts, CallParts, Failure, FromCall, StoreNeed};
-use crate::store::{Effect, EffectFn, StoreAdapter, Tx};
+use super::{BatchParts, CallParts, Failure, FromCall, Scene, StoreNeed};
+use crate::store::{Effect, EffectFn, OwnTransactions, StoreAdapter, Tx, TxHome};
 
 /// Asks for exactly-once writes in store `S`.
 ///
@@ -39,6 +39,8 @@ use crate::store::{Effect, EffectFn, StoreAdapter, Tx};
 /// ```
 pub struct Effects<S> {
     recorder: Recorder,
+    scene: Arc<Scene>,
+    own: bool,
     store: PhantomData<fn() -> S>,
 }
 
@@ -68,9 +70,44 @@ impl<S: StoreAdapter> Effects<S> {
     }
 }
 
+impl<S: OwnTransactions> Effects<S> {
+    /// Opens a transaction of this run's own, for handlers that must read what they wrote. The event commits in it
+    /// when the handler returns `Ok`, and it is rolled back when the handler returns anything else or is dropped.
+    /// Writes recorded by [`commit_with`](Self::commit_with) follow in it.
+    ///
+    /// - It costs a commit an event: nothing else commits with it, and the key's next event waits for it.
+    /// - It comes from connections apart from those that commit groups, and waits for one that is free.
+    /// - The database ends one that is open for longer than a third of `runtime.session` (rule S3): a slow call to
+    ///   somewhere else belongs before it.
+    /// - What [`Tx`] it gives has to be dropped when the handler returns; one a run.
+    ///
+    /// # Errors
+    /// What the store says, as `unavailable` where that passes; permanent when the subscription says `ahead = true`,
+    /// whose handlers run before the writes that they would wait for, and for a second one in the same run.
+    pub async fn transaction(&mut self) -> Result<Tx<S>, Failure> {
+        if std::mem::replace(&mut self.own, true) {
+            return Err(
+                Failure::new("a handler's run has one transaction of its own; pass it on").permanent()
+            );
+        }
+        let connection = self.scene.begin.begin().await?;
+        let Ok(connection) = connection.downcast::<S::Connection>() else {
+            return Err(Failure::new(format!("the store's transactions are not of {}", S::KIND)).permanent());
+        };
+        let home = TxHome::default();
+        let tx = home.lend(*connection);
+        if self.recorder.own(Effect::own(home)) {
+            Ok(tx)
+        } else {
+            Err(Failure::new("a transaction was opened after its handler returned; await what opens it"))
+        }
+    }
+}
+
 impl<St, S: StoreAdapter> FromCall<St> for Effects<S> {
     fn from_call(call: &mut CallParts, _: &St) -> Result<Self, Failure> {
-        Ok(Self { recorder: call.recorder().clone(), store: PhantomData })
+        let scene = call.scene().clone();
+        Ok(Self { recorder: call.recorder().clone(), scene, own: false, store: PhantomData })
     }
 
     fn stores() -> Vec<StoreNeed> {
@@ -80,7 +117,8 @@ impl<St, S: StoreAdapter> FromCall<St> for Effects<S> {
 
 impl<St, S: StoreAdapter> FromCall<St, BatchParts> for Effects<S> {
     fn from_call(batch: &mut BatchParts, _: &St) -> Result<Self, Failure> {
-        Ok(Self { recorder: batch.recorder().clone(), store: PhantomData })
+        let scene = batch.scene().clone();
+        Ok(Self { recorder: batch.recorder().clone(), scene, own: false, store: PhantomData })
     }
 
     fn stores() -> Vec<StoreNeed> {

@@ -91,7 +91,7 @@ mod table;
 mod wrap;
 
 pub use batch::{Batch, Item, ItemHandle, Iter};
-pub use call::{AnyHandler, Call, CallItem, Items, Outcome, Scene};
+pub use call::{AnyHandler, Begin, Call, CallItem, Items, Outcome, Scene};
 pub use codec::{Codec, Json, Raw};
 pub use context::{BatchContext, Context};
 pub use effects::Effects;

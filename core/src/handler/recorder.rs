@@ -28,6 +28,12 @@ impl Recorder {
         self.lock().as_mut().map(|open| open.effects.push(effect)).is_some()
     }
 
+    /// Records the run's own transaction, before every write. False when the call is over.
+    #[must_use]
+    pub(super) fn own(&self, transaction: Effect) -> bool {
+        self.lock().as_mut().map(|open| open.effects.insert(0, transaction)).is_some()
+    }
+
     /// Records that an item failed; of several failures of one item the first counts. False when the
     /// call is over.
     #[must_use]

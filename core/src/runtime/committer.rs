@@ -15,8 +15,10 @@ use super::subscription::{Control, Subscription};
 use super::tenure::Tenure;
 use crate::env::{Env, Map, Set};
 use crate::error::{Error, ErrorKind};
+use crate::handler::Begin;
 use crate::store::{
-    ClaimRef, CommitGroup, Fate, Hold, HoldCommit, LeaseCommit, LeaseRef, SessionId, Store, Unit, Verdict,
+    ClaimRef, CommitGroup, Effect, Fate, Hold, HoldCommit, LeaseCommit, LeaseRef, SessionId, Store, Unit,
+    Verdict,
 };
 
 /// A run's part of the next group.
@@ -80,6 +82,15 @@ impl Committer {
 
     pub(crate) fn session(&self) -> SessionId {
         *lock(&self.session)
+    }
+
+    /// Opens transactions for handlers, under the session of that moment.
+    pub(crate) fn begin(self: &Arc<Self>) -> Begin {
+        let own = self.clone();
+        Begin::by(move || {
+            let own = own.clone();
+            Box::pin(async move { own.store.begin(own.session()).await })
+        })
     }
 
     pub(crate) fn new_session(&self, session: SessionId) {
@@ -277,24 +288,32 @@ impl Committer {
         for (event, fate) in group.events().zip(fates) {
             open[event.hold] |= !event.is_over(fate) && *fate != Fate::Excluded;
         }
-        let sealed = round.tenures.iter().enumerate().filter(|(at, _)| round.sealed[*at]);
-        for (at, tenure) in sealed {
-            let Some(subscription) = self.subscription(tenure.subscription) else { continue };
-            let Some(of) = tenure.key() else { continue };
+        for (at, tenure) in round.tenures.iter().enumerate() {
             if given_back(at) {
-                of.end();
-                subscription.key_over(tenure);
-            } else if certain && open[at] && !tenure.is_lost() {
-                tenure.unseal();
-                subscription.key_kept(tenure);
-            } else {
+                self.key_over(tenure);
+            } else if round.sealed[at] {
+                if certain && open[at] && !tenure.is_lost() {
+                    tenure.unseal();
+                    if let Some(subscription) = self.subscription(tenure.subscription) {
+                        subscription.key_kept(tenure);
+                    }
+                    continue;
+                }
                 // Gone, or nobody knows (rule S6): whatever is left of it is admitted anew.
                 tenure.lose();
-                if tenure.is_empty() {
-                    of.end();
-                    subscription.key_over(tenure);
-                }
             }
+            if tenure.is_lost() && tenure.is_empty() {
+                self.key_over(tenure);
+            }
+        }
+    }
+
+    /// Nothing of the key is left here, nor in the store for us.
+    fn key_over(&self, tenure: &Arc<Tenure>) {
+        let Some(of) = tenure.key().filter(|of| !of.is_kept() && !of.is_over()) else { return };
+        of.end();
+        if let Some(subscription) = self.subscription(tenure.subscription) {
+            subscription.key_over(tenure);
         }
     }
 
@@ -371,6 +390,8 @@ struct Round {
     /// The keys whose leases go back with this group.
     sealed: Vec<bool>,
     units: Vec<Unit>,
+    /// Its only unit is a handler's own transaction.
+    own: bool,
     from: Vec<From>,
     /// Events of this group whose attempts or marks are written: their next verdict goes into the next
     /// group, so that no statement of a group touches a row twice.
@@ -392,6 +413,7 @@ impl Round {
             places: env.map(),
             sealed: Vec::new(),
             units: Vec::new(),
+            own: false,
             from: Vec::new(),
             noted: env.set(),
             flushed: Vec::new(),
@@ -401,11 +423,8 @@ impl Round {
     /// Adds a letter, or gives it back when it has to wait for the next group.
     fn add(&mut self, letter: Letter) -> Option<Letter> {
         match letter {
-            Letter::GiveBack(tenure) => {
-                if !tenure.is_lost() {
-                    self.hold(&tenure);
-                }
-            }
+            // Also of one that was lost meanwhile: it ends with the answer.
+            Letter::GiveBack(tenure) => drop(self.hold(&tenure)),
             Letter::Flush(tenure, answer) => {
                 if let Some(tenure) = tenure.filter(|tenure| !tenure.is_lost()) {
                     self.hold(&tenure);
@@ -413,6 +432,12 @@ impl Round {
                 self.flushed.push(answer);
             }
             Letter::Pending(mut pending) => {
+                // A handler's own transaction is a group by itself.
+                let own = pending.unit.effects.first().is_some_and(Effect::is_own);
+                if self.own || (own && !self.units.is_empty()) {
+                    return Some(Letter::Pending(pending));
+                }
+                self.own = own;
                 let mut claims = Vec::with_capacity(pending.tenures.len());
                 for tenure in &pending.tenures {
                     claims.push(self.hold(tenure));

@@ -82,7 +82,10 @@ impl Keeper {
                 Ok(renewed) => {
                     self.promise.renewed(sent);
                     self.pass_on(renewed);
-                    return if leased.is_empty() { () } else { self.compare(session, limit).await };
+                    if !leased.is_empty() {
+                        self.compare(session, limit).await;
+                    }
+                    return;
                 }
                 Err(error) if error.kind() == ErrorKind::SessionLost => return self.begin_anew().await,
                 Err(error) => {

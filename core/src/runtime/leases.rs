@@ -15,14 +15,13 @@ use super::Item;
 use super::budget::Budget;
 use super::tenure::{OfKey, Tenure};
 use crate::env::{Env, Map, Set};
-use crate::handler::Scene;
+use crate::handler::{Begin, Scene};
 use crate::store::{LeaseKey, LeaseRef, ParkedId, Scope, SessionId};
 
 pub(crate) struct Leases {
-    env: Env,
+    of: SceneOf,
     scope: Scope,
     subscription: usize,
-    name: Arc<str>,
     /// One lease for all keys, which no other worker asks for (`lock = "local"`).
     pub(crate) local: bool,
     /// Names what carries no id of its own apart from what other workers and other starts read.
@@ -72,17 +71,18 @@ impl Leases {
         name: Arc<str>,
         local: bool,
         session: SessionId,
+        begin: Begin,
     ) -> Self {
         let cancelled = CancellationToken::new();
         let nobody = LeaseRef { lease: LeaseKey { scope: scope.clone(), key: Bytes::new() }, token: 0 };
-        let scene = scene(env, &name, 0, &cancelled);
+        let of = SceneOf { env: env.clone(), subscription: name, begin };
+        let scene = of.scene(&cancelled);
         let lobby = Arc::new(Tenure::of_key(scene, subscription, OfKey::for_all(nobody)));
         let state = State { session, keys: env.map(), lobby, cancelled, releasing: env.set() };
         Self {
-            env: env.clone(),
+            of,
             scope,
             subscription,
-            name,
             local,
             nonce: env.uuid().as_u128() as u64,
             state: Mutex::new(state),
@@ -148,7 +148,7 @@ impl Leases {
             return None;
         }
         let lease = LeaseRef { lease: LeaseKey { scope: self.scope.clone(), key: key.clone() }, token };
-        let scene = scene(&self.env, &self.name, token, &state.cancelled);
+        let scene = self.of.scene(&state.cancelled);
         let of = if self.local { OfKey::for_all(lease) } else { OfKey::new(lease, marks) };
         let tenure = Arc::new(Tenure::of_key(scene, self.subscription, of));
         if self.is_closed() {
@@ -254,7 +254,7 @@ impl Leases {
 
     /// A tenure of a lease that nothing runs under, to give it back by.
     fn stray(&self, state: &State, lease: LeaseRef) -> Arc<Tenure> {
-        let scene = scene(&self.env, &self.name, lease.token, &state.cancelled);
+        let scene = self.of.scene(&state.cancelled);
         Arc::new(Tenure::of_key(scene, self.subscription, OfKey::new(lease, 0)))
     }
 
@@ -366,6 +366,7 @@ pub(crate) struct Freed {
 impl State {
     /// Gives the tenure that the item leaves, where it is to be counted as ended.
     fn move_to_lobby(&mut self, item: &mut Item) -> Arc<Tenure> {
+        item.unmark();
         self.lobby.opened(1);
         std::mem::replace(&mut item.tenure, self.lobby.clone())
     }
@@ -412,7 +413,21 @@ pub(crate) fn enter(item: &mut Item, tenure: &Arc<Tenure>) {
     }
 }
 
-fn scene(env: &Env, subscription: &Arc<str>, epoch: u64, cancelled: &CancellationToken) -> Arc<Scene> {
-    let (env, subscription, cancelled) = (env.clone(), subscription.clone(), cancelled.clone());
-    Arc::new(Scene { env, subscription, epoch, cancelled })
+/// What every scene of the subscription has.
+struct SceneOf {
+    env: Env,
+    subscription: Arc<str>,
+    begin: Begin,
+}
+
+impl SceneOf {
+    fn scene(&self, cancelled: &CancellationToken) -> Arc<Scene> {
+        let Self { env, subscription, begin } = self;
+        Arc::new(Scene {
+            env: env.clone(),
+            subscription: subscription.clone(),
+            cancelled: cancelled.clone(),
+            begin: begin.clone(),
+        })
+    }
 }

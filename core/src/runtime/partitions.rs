@@ -295,8 +295,8 @@ impl Partitions {
         let scene = Arc::new(Scene {
             env: self.sub.env.clone(),
             subscription: self.sub.settings.name.clone(),
-            epoch: claim.claim.epoch,
             cancelled: CancellationToken::new(),
+            begin: self.sub.begin.clone(),
         });
         let of = OfPartition::new(claim.claim.clone(), identity, partitions, progress);
         Tenure::of_partition(claim.generation, scene, self.sub.index, of)

@@ -193,12 +193,19 @@ impl Puller {
         let (sub, store) = (&self.sub, &*self.store);
         let Some(leases) = &sub.leases else { return };
         match control {
-            Control::KeyOver(tenure) => admit::admit(sub, store, leases.over(&sub.budget, &tenure)).await,
-            Control::KeyKept(tenure) => admit::admit(sub, store, leases.kept(&sub.budget, &tenure)).await,
+            Control::KeyOver(tenure) => {
+                let waiting = leases.over(&sub.budget, &tenure);
+                admit::leased::rejoin(sub, store, leases, waiting).await;
+            }
+            Control::KeyKept(tenure) => {
+                let waiting = leases.kept(&sub.budget, &tenure);
+                admit::leased::rejoin(sub, store, leases, waiting).await;
+            }
+            Control::Rejoin(items) => admit::leased::rejoin(sub, store, leases, items).await,
             Control::Freed(keys) => {
                 let freed = leases.freed(&sub.budget, &keys);
                 admit::leased::pass_over(sub, store, leases, freed.unwanted).await;
-                admit::admit(sub, store, freed.items).await;
+                admit::leased::rejoin(sub, store, leases, freed.items).await;
             }
             Control::Held(held) => {
                 for stray in leases.unknown(&held) {
@@ -217,7 +224,7 @@ impl Puller {
             match control {
                 Control::KeyOver(tenure) => self.sub.send_back(leases.over(&self.sub.budget, &tenure)),
                 Control::KeyKept(tenure) => self.sub.send_back(leases.kept(&self.sub.budget, &tenure)),
-                Control::Again(items) => self.sub.send_back(items),
+                Control::Again(items) | Control::Rejoin(items) => self.sub.send_back(items),
                 _ => {}
             }
         }

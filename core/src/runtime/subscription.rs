@@ -20,6 +20,7 @@ use crate::delivery::{Settled, Settlement};
 use crate::env::Env;
 use crate::error::Error;
 use crate::event::Decoder;
+use crate::handler::Begin;
 use crate::lanes;
 use crate::middleware::chain::Chain;
 use crate::store::{ClaimRef, LeaseKey, LeaseRef, Parked, SessionId};
@@ -45,6 +46,8 @@ pub(crate) struct Subscription {
     pub(crate) twins: Option<Twins>,
     /// The keys, where the broker has no partitions.
     pub(crate) leases: Option<Leases>,
+    /// How handlers open transactions of their own.
+    pub(crate) begin: Begin,
     /// What the broker is to be told, where each delivery is settled on its own.
     pub(crate) settled: Mailbox<Settled>,
     /// Held while it is told.
@@ -76,6 +79,8 @@ pub(crate) enum Control {
     Repositioned(ClaimRef),
     /// These waited for a twin that is over: admit them anew (rules A2, A3).
     Again(Vec<Item>),
+    /// These are to be admitted anew under another lease.
+    Rejoin(Vec<Item>),
     /// A key's time with us is over: what waited for that is admitted anew (rule S6).
     KeyOver(Arc<Tenure>),
     /// A key's lease was not given back after all: what waited joins it.
@@ -89,6 +94,10 @@ pub(crate) enum Control {
     /// An operator released these parked events (rule P3).
     Released(Vec<Parked>),
 }
+
+/// Rule C5: a transaction of its own waits for the commit before it, and `ahead` does not.
+const AHEAD_HAS_NONE: &str = "handlers of a subscription with `ahead = true` have no transaction of their own: it could \
+    wait for an earlier write of its key that waits for it; use `commit_with`, or leave `ahead` out";
 
 /// More give-ups than this at a time wait for each other; nobody has so many partitions.
 pub(crate) const LEAVING_MAX: usize = 1 << 20;
@@ -114,9 +123,10 @@ impl Subscription {
         let source = settings.scope.source.clone();
         let decoder = Decoder::new(settings.rules.clone(), settings.name.clone(), source);
         let session = parts.committer.session();
+        let begin = if settings.ahead { Begin::never(AHEAD_HAS_NONE) } else { parts.committer.begin() };
         let leases = parts.leased.then(|| {
             let (scope, name) = (settings.scope.clone(), settings.name.clone());
-            Leases::new(&parts.env, scope, parts.index, name, settings.local, session)
+            Leases::new(&parts.env, scope, parts.index, name, settings.local, session, begin.clone())
         });
         let by_id = settings.ledger == super::settings::LedgerMode::Id;
         Self {
@@ -133,6 +143,7 @@ impl Subscription {
             consumer: parts.consumer,
             twins: by_id.then(|| Twins::new(&parts.env)),
             leases,
+            begin,
             settled: Mailbox::new(),
             settling: tokio::sync::Mutex::new(()),
             control: Mailbox::new(),
@@ -247,13 +258,13 @@ impl Subscription {
     }
 
     /// Events of a tenure ended. What empties a key gives its lease back (rule S7).
-    pub(crate) fn ended(&self, tenure: &Arc<Tenure>, n: usize) {
+    pub(crate) fn ended(self: &Arc<Self>, tenure: &Arc<Tenure>, n: usize) {
         if tenure.ended(n) {
             self.emptied(tenure);
         }
     }
 
-    fn emptied(&self, tenure: &Arc<Tenure>) {
+    fn emptied(self: &Arc<Self>, tenure: &Arc<Tenure>) {
         let Some(of) = tenure.key() else { return };
         if of.is_over() || of.is_kept() {
             return;
@@ -267,7 +278,7 @@ impl Subscription {
     }
 
     /// The store has the lease back, or it was lost; nothing of it is open here.
-    pub(crate) fn key_over(&self, tenure: &Arc<Tenure>) {
+    pub(crate) fn key_over(self: &Arc<Self>, tenure: &Arc<Tenure>) {
         let Some(leases) = &self.leases else { return };
         if !leases.tell(|| self.control.send(Control::KeyOver(tenure.clone()))) {
             self.send_back(leases.over(&self.budget, tenure));
@@ -275,7 +286,7 @@ impl Subscription {
     }
 
     /// The lease was not given back after all.
-    pub(crate) fn key_kept(&self, tenure: &Arc<Tenure>) {
+    pub(crate) fn key_kept(self: &Arc<Self>, tenure: &Arc<Tenure>) {
         let Some(leases) = &self.leases else { return };
         if !leases.tell(|| self.control.send(Control::KeyKept(tenure.clone()))) {
             self.send_back(leases.kept(&self.budget, tenure));
@@ -283,7 +294,7 @@ impl Subscription {
     }
 
     /// Events that never ran and are for others, because this worker drains.
-    pub(crate) fn send_back(&self, items: Vec<Item>) {
+    pub(crate) fn send_back(self: &Arc<Self>, items: Vec<Item>) {
         for mut item in items {
             self.budget.give_back(1, item.bytes as usize);
             if let Some(ticket) = item.ticket.take() {
@@ -291,6 +302,9 @@ impl Subscription {
             }
             if let (Some(leases), Some(parked)) = (&self.leases, item.released_from()) {
                 leases.released(&parked);
+            }
+            if let Some(twins) = &self.twins {
+                twins.ended(self, &item);
             }
             let tenure = item.tenure.clone();
             self.ended(&tenure, 1);

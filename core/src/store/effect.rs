@@ -15,18 +15,48 @@ use crate::handler::Failure;
 /// A recorded write in the words of store `S`. It may run more than once; only one run commits.
 pub type EffectFn<S> = Arc<dyn Fn(Tx<S>) -> BoxFuture<'static, Result<(), Failure>> + Send + Sync>;
 
-/// A recorded write of any store.
+/// A recorded write of any store, or a handler's own transaction.
 #[derive(Clone)]
 pub struct Effect {
     store: TypeId,
     kind: &'static str,
+    own: bool,
     run: Arc<dyn Any + Send + Sync>,
 }
+
+/// A store that gives handlers transactions of their own: [`Effects::transaction`](crate::Effects::transaction).
+/// One with a single writer does not, because a handler would hold it.
+pub trait OwnTransactions: StoreAdapter {}
+
+/// A connection with an open transaction, an adapter's `Connection` in a box. Dropped, it is rolled back.
+pub type OwnConnection = Box<dyn Any + Send>;
 
 impl Effect {
     /// A write for store `S`.
     pub fn new<S: StoreAdapter>(run: EffectFn<S>) -> Self {
-        Self { store: TypeId::of::<S>(), kind: S::KIND, run: Arc::new(run) }
+        Self { store: TypeId::of::<S>(), kind: S::KIND, own: false, run: Arc::new(run) }
+    }
+
+    /// The transaction that a handler of store `S` opened and wrote in: its event commits in it.
+    #[must_use]
+    pub fn own<S: StoreAdapter>(home: TxHome<S>) -> Self {
+        Self { store: TypeId::of::<S>(), kind: S::KIND, own: true, run: Arc::new(home) }
+    }
+
+    /// True for a handler's own transaction. It is the first effect of a unit that is a group by itself.
+    #[must_use]
+    pub fn is_own(&self) -> bool {
+        self.own
+    }
+
+    /// The connection of a handler's own transaction, once, for its store; `None` when it was taken before, or
+    /// the handler let something else keep its [`Tx`].
+    #[must_use]
+    pub fn take_own<S: StoreAdapter>(&self) -> Option<S::Connection> {
+        if !self.own || self.store != TypeId::of::<S>() {
+            return None;
+        }
+        self.run.downcast_ref::<TxHome<S>>()?.take()
     }
 
     /// The write, if it is for store `S`. A service whose handlers name another store than the

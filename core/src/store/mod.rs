@@ -21,7 +21,7 @@ pub use claim::{
     AttemptRow, Claim, ClaimAnswer, ClaimRef, ClaimRequest, Position, ReadFrom, Reposition, Scope, Witness,
 };
 pub use commit::{ClaimCommit, CommitEvent, CommitGroup, Committed, Fate, HoldCommit, Unit, Verdict};
-pub use effect::{Effect, EffectFn, Tx, TxHome};
+pub use effect::{Effect, EffectFn, OwnConnection, OwnTransactions, Tx, TxHome};
 pub use lease::{Hold, LeaseAnswer, LeaseCommit, LeaseKey, LeaseRef};
 pub use parked::{DeadQuery, Death, Parked, ParkedId, Reason, ReleaseAnswer};
 pub use session::{NewSession, Renewed, SessionId};
@@ -79,12 +79,16 @@ use crate::error::Error;
 /// - `commit_leaves_out_lost_leases`: events of a lost lease are `Excluded`; the others commit.
 /// - `commit_gives_leases_back`: in its own transaction, with or without events; not where an event of the key did not
 ///   end, nor a lease of another token. The answer names those that it gave back.
-/// - `freed_wakes_who_waits`: a lease given back is told to who waits for it; so is one whose owner died.
+/// - `freed_wakes_who_waits`: a lease given back is told to who waits for it, again and again until it asks; so is one
+///   whose owner died, or was closed.
 /// - `freed_lease_is_kept_for_who_waited`: until it asks, at most for a third of its session's lifetime: the
-///   owner before, who asks first, does not get it. Who waited longest comes first (S9).
+///   owner before, who asks first, does not get it. Who waited longest comes first (S9), and who does not come stands
+///   behind the others the next time.
+/// - `waiting_ends_with_the_session`: a session that is gone waits for nothing: nothing is kept for it, and nobody is
+///   told that it waits.
 /// - `contended_leases_are_told`: renewals and commits of the owner report leases that others wait for.
 /// - `leases_are_listed`: what a session holds, for the comparison with its lanes (S7).
-/// - `tries_come_with_admission`: of a leased event, by its id, and go with its end.
+/// - `tries_come_with_admission`: of a leased event, by its id, and go with its end, be it as a duplicate.
 /// - `released_letters_reach_who_asks`: of subscriptions without partitions, to every session that asks for them in its
 ///   renewal, until it is done (P3).
 ///
@@ -110,6 +114,14 @@ use crate::error::Error;
 ///   finds that out, and marks the offset.
 /// - `attempts_are_kept`: recorded attempts come back with the next claim, and go with the finish.
 ///
+/// Own transactions, where the adapter has [`OwnTransactions`]:
+/// - `own_transaction_commits_with_its_event`: what was written in it, ledger row and position, all or none; it
+///   comes alone in its group.
+/// - `own_transaction_is_fenced`: a unit whose claim, lease or session is gone, or whose event is a duplicate,
+///   leaves nothing of it.
+/// - `own_transaction_that_is_gone_is_behind`: dropped, it leaves nothing; a unit that comes without it, because it
+///   was taken before, is `Behind`, and its event runs again.
+///
 /// Operators (P2, P3):
 /// - `dead_letters_are_listed`: with all facts, in pages.
 /// - `release_reaches_the_owner`: a requested release is reported to the claim's owner until it is done.
@@ -118,6 +130,8 @@ use crate::error::Error;
 ///
 /// Retention:
 /// - `sweep_forgets_only_the_old`: ledger rows older than the keep time go, by dropping; younger ones stay.
+/// - `sweep_forgets_what_nobody_came_back_to`: for longer than the keep time: leases of sessions that are gone, tries of
+///   leased events. Younger ones stay, and so does what a session holds.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
     /// The adapter's kind, such as `sqlite`, for messages.
@@ -153,12 +167,20 @@ pub trait Store: Send + Sync + 'static {
     /// Takes leases, then reads what is known of a batch of events (rule A1); one answer each, in order.
     async fn admit(&self, batch: AdmitBatch) -> Result<Admitted, Error>;
 
-    /// Waits until leases that this session waits for may be had, and says which; returns with none after a while.
-    /// Cancel-safe: what one call did not tell, the next one does, until the session asks for the lease.
+    /// Waits until leases that this session waits for may be had, and says which; with none after a second or so, or
+    /// before. Who waits asks again, with a pause after an answer without leases: what only time frees (an owner
+    /// died, who was kept a lease for did not come) is noticed by the next call. Cancel-safe: what one call did not
+    /// tell, the next one does, until the session asks for the lease. What is told may be taken again by then.
     async fn freed(&self, session: SessionId) -> Result<Vec<LeaseKey>, Error>;
 
     /// The leases that the session holds.
     async fn leases(&self, session: SessionId) -> Result<Vec<LeaseRef>, Error>;
+
+    /// Opens a transaction for a handler, on a connection apart from those of commits, within the limits of rule S3.
+    ///
+    /// # Errors
+    /// `Unsupported` where the adapter has no [`OwnTransactions`].
+    async fn begin(&self, session: SessionId) -> Result<OwnConnection, Error>;
 
     /// Writes a group in one transaction; one result per event, in order.
     ///
@@ -181,7 +203,7 @@ pub trait Store: Send + Sync + 'static {
     async fn reposition(&self, order: Reposition) -> Result<Vec<Partition>, Error>;
 
     /// Drops ledger rows of a subscription older than `keep`; returns how many containers (partitions,
-    /// generations) were dropped.
+    /// generations) were dropped. What sessions left behind that are gone for that long goes as well.
     async fn sweep(&self, subscription: &str, keep: Duration) -> Result<u64, Error>;
 }
 

@@ -26,8 +26,8 @@ async fn group(store: &dyn Store, env: &Env, effect: Effect) -> CommitGroup {
     };
     let mut watermark = Watermark::new(0, 8);
     let _ = watermark.deliver(0);
-    let claim = ClaimCommit { claim: claim.claim, watermark, witness: None, identity: None, partitions: 1 };
-    let holds = vec![HoldCommit::Claim(Box::new(claim))];
+    let commit = ClaimCommit { claim: claim.claim, watermark, witness: None, identity: None, partitions: 1 };
+    let holds = vec![HoldCommit::Claim(Box::new(commit))];
     let event = CommitEvent {
         hold: 0,
         offset: 0,

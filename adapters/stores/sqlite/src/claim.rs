@@ -339,7 +339,7 @@ pub(crate) async fn attempts(
     rows.iter().map(attempt).collect()
 }
 
-fn attempt(row: &SqliteRow) -> Result<AttemptRow, Error> {
+pub(crate) fn attempt(row: &SqliteRow) -> Result<AttemptRow, Error> {
     let started_by: Option<Vec<u8>> = row.get("started_by");
     Ok(AttemptRow {
         generation: unsigned(row.get("generation")),

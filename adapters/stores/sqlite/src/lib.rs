@@ -22,6 +22,7 @@ mod parking;
 mod scope;
 mod session;
 mod sweep;
+mod tries;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,10 +31,10 @@ use async_trait::async_trait;
 use keylane::broker::Partition;
 use keylane::store::{
     AdmitBatch, Admitted, ClaimAnswer, ClaimRef, ClaimRequest, CommitGroup, Committed, DeadQuery, Fate,
-    LeaseKey, LeaseRef, NewSession, Parked, ParkedId, ReleaseAnswer, Renewed, Reposition, Scope, SessionId,
-    Store, StoreAdapter,
+    LeaseKey, LeaseRef, NewSession, OwnConnection, Parked, ParkedId, ReleaseAnswer, Renewed, Reposition,
+    Scope, SessionId, Store, StoreAdapter,
 };
-use keylane::{Env, Error};
+use keylane::{Env, Error, ErrorKind};
 
 pub use config::SqliteConfig;
 pub use database::Database;
@@ -66,7 +67,8 @@ pub struct SqliteStore {
 }
 
 /// The component's migrations, one file a version.
-const MIGRATIONS: &[database::Migration] = &[(1, include_str!("../migrations/0001_store.sql"))];
+const MIGRATIONS: &[database::Migration] =
+    &[(1, include_str!("../migrations/0001_store.sql")), (2, include_str!("../migrations/0002_leases.sql"))];
 
 impl SqliteStore {
     /// The store in a database that is open already, its tables brought to this release's version. The
@@ -128,6 +130,11 @@ impl Store for SqliteStore {
 
     async fn leases(&self, session: SessionId) -> Result<Vec<LeaseRef>, Error> {
         lease::of_session(self, session).await
+    }
+
+    async fn begin(&self, _session: SessionId) -> Result<OwnConnection, Error> {
+        let what = "SQLite has one writer, which a handler's own transaction would hold; use `commit_with`";
+        Err(Error::new(ErrorKind::Unsupported, what))
     }
 
     async fn commit(&self, group: &CommitGroup) -> Result<Committed, Error> {

@@ -14,6 +14,8 @@ use crate::session::key;
 
 /// So many released events are told at once; the others later, whether or not these are done by then.
 const RELEASED_MAX: i64 = 100;
+/// How far the session was told.
+const TOLD: &str = "(SELECT told_place FROM keylane_sessions WHERE id = ?1)";
 /// A page of dead letters is no longer.
 const PAGE_MAX: usize = 1000;
 
@@ -79,10 +81,14 @@ pub(crate) async fn released_to(
         scopes.extend(store.scopes.number(connection, scope).await?);
     }
     let sql = format!(
-        "SELECT {COLUMNS} LEFT JOIN keylane_claims c ON c.scope = p.scope AND c.partition = p.partition
-         WHERE (c.owner = ?1 OR p.scope IN (SELECT value FROM json_each(?3))) AND p.requested_us IS NOT NULL
-            AND p.place > (SELECT told_place FROM keylane_sessions WHERE id = ?1)
-         ORDER BY p.place LIMIT ?2"
+        "SELECT {COLUMNS} WHERE p.place IN (
+            SELECT place FROM keylane_claims c JOIN keylane_parked r ON r.scope = c.scope AND r.partition = c.partition
+            WHERE c.owner = ?1 AND r.requested_us IS NOT NULL AND place > {TOLD}
+            UNION
+            SELECT place FROM keylane_parked
+            WHERE scope IN (SELECT value FROM json_each(?3)) AND requested_us IS NOT NULL AND place > {TOLD}
+            ORDER BY place LIMIT ?2)
+         ORDER BY p.place"
     );
     let query = sqlx::query(AssertSqlSafe(sql)).bind(key(session)).bind(RELEASED_MAX).bind(json(&scopes)?);
     let released = read_all(query.fetch_all(&mut *connection).await)?;

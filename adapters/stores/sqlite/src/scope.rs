@@ -8,24 +8,53 @@ use keylane::store::Scope;
 use sqlx::SqliteConnection;
 
 use crate::error::failed;
+use crate::ledger;
 
 /// The numbers of scopes that were seen; they never change. As many as subscriptions have sources.
 #[derive(Debug, Default)]
-pub(crate) struct Scopes(Mutex<BTreeMap<Scope, i64>>);
+pub(crate) struct Scopes {
+    all: Mutex<BTreeMap<Scope, i64>>,
+    /// Of these, those that are ready for leases.
+    leased: Mutex<BTreeMap<Scope, i64>>,
+}
 
 impl Scopes {
-    /// The scope's number; `None` when no partition of it was ever claimed.
+    /// The scope's number; `None` when nothing of it was ever claimed or leased.
     pub(crate) async fn number(
         &self,
         connection: &mut SqliteConnection,
         scope: &Scope,
     ) -> Result<Option<i64>, Error> {
-        if let Some(number) = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(scope) {
+        if let Some(number) = self.all.lock().unwrap_or_else(PoisonError::into_inner).get(scope) {
             return Ok(Some(*number));
         }
         let number = find(connection, scope).await?;
         if let Some(number) = number {
-            self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(scope.clone(), number);
+            self.all.lock().unwrap_or_else(PoisonError::into_inner).insert(scope.clone(), number);
+        }
+        Ok(number)
+    }
+
+    /// The number of a scope whose keys are leased. The first time it gets one, a ledger, and the note that it is.
+    pub(crate) async fn leased(
+        &self,
+        connection: &mut SqliteConnection,
+        scope: &Scope,
+    ) -> Result<i64, Error> {
+        if let Some(number) = self.leased.lock().unwrap_or_else(PoisonError::into_inner).get(scope) {
+            return Ok(*number);
+        }
+        let number = intern(connection, scope).await?;
+        let noted = sqlx::query("UPDATE keylane_scopes SET leased = 1 WHERE id = ?1 AND NOT leased")
+            .bind(number)
+            .execute(&mut *connection)
+            .await
+            .map_err(|error| failed("could not note that a scope is leased", error))?;
+        if noted.rows_affected() == 0 {
+            // Noted, with its ledger, by a transaction that is over: this one may still roll back.
+            self.leased.lock().unwrap_or_else(PoisonError::into_inner).insert(scope.clone(), number);
+        } else {
+            ledger::open(connection, &scope.subscription).await?;
         }
         Ok(number)
     }

@@ -9,7 +9,7 @@ use sqlx::{AssertSqlSafe, Row, SqliteConnection};
 use crate::database::Writer;
 use crate::error::{failed, is_constraint};
 use crate::scope::unsigned;
-use crate::{SqliteStore, parking};
+use crate::{SqliteStore, lease, parking};
 
 /// How long the ids of ended sessions are remembered. They are random and carry their time, so that a
 /// repetition is a copied id, and copies don't get that old.
@@ -68,7 +68,8 @@ pub(crate) async fn renew(
             true => parking::released_to(store, &mut writer, session, leased).await?,
             false => Vec::new(),
         };
-        Ok(Renewed { wanted, repositioned, contended: Vec::new(), released })
+        let contended = if fence.waits { lease::contended(&mut writer, session).await? } else { Vec::new() };
+        Ok(Renewed { wanted, repositioned, contended, released })
     };
     let renewed = renewed.await;
     writer.end(renewed).await
@@ -94,7 +95,10 @@ pub(crate) async fn close(store: &SqliteStore, session: SessionId) -> Result<(),
         Ok(())
     };
     let closed = closed.await.map_err(|error| failed("could not close a session", error));
-    writer.end(closed).await
+    writer.end(closed).await?;
+    // Its leases are free.
+    store.database.leases().notify_waiters();
+    Ok(())
 }
 
 /// What a look at the session's row brought; each flag spares a statement that would find nothing.
@@ -105,6 +109,10 @@ pub(crate) struct Fence {
     pub(crate) attempts: bool,
     /// There are parked events, of whatever partition.
     pub(crate) parked: bool,
+    /// There are tries of leased events, of whatever key.
+    pub(crate) tries: bool,
+    /// Somebody waits for a lease, of whatever key.
+    pub(crate) waits: bool,
     /// The shortest lifetime of a live session: all wait for the one writer, and none may die of it (S3).
     pub(crate) lifetime: Duration,
 }
@@ -119,6 +127,8 @@ pub(crate) async fn fence(connection: &mut SqliteConnection, session: SessionId)
             EXISTS (SELECT 1 FROM keylane_claims WHERE owner = ?1 AND wanted_by IS NOT NULL) AS wanted,
             EXISTS (SELECT 1 FROM keylane_attempts) AS attempts,
             EXISTS (SELECT 1 FROM keylane_parked) AS parked,
+            EXISTS (SELECT 1 FROM keylane_tries) AS tries,
+            EXISTS (SELECT 1 FROM keylane_lease_waits) AS waits,
             (SELECT min(s.lifetime_us) FROM keylane_sessions s
              WHERE s.id = ?1 OR s.expires_us > (SELECT us FROM keylane_clock)) AS lifetime_us",
     )
@@ -131,6 +141,8 @@ pub(crate) async fn fence(connection: &mut SqliteConnection, session: SessionId)
         wanted: row.get("wanted"),
         attempts: row.get("attempts"),
         parked: row.get("parked"),
+        tries: row.get("tries"),
+        waits: row.get("waits"),
         lifetime: Duration::from_micros(row.get::<i64, _>("lifetime_us").unsigned_abs()),
     })
 }

@@ -9,11 +9,16 @@ mod commit;
 mod commit_failures;
 mod commit_time;
 mod events;
+mod leases;
+mod leases_kept;
+mod leases_waiting;
 mod operators;
+mod own;
 mod reposition;
 mod resolve;
 mod sessions;
 mod stage;
+mod stage_leases;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,9 +37,24 @@ pub use commit::{
 };
 pub use commit_failures::{failed_commit_finds_the_culprit, failed_effect_fails_alone};
 pub use commit_time::{effects_share_the_limit, endless_effect_fails_alone};
+pub use leases::{
+    admit_reads_behind_the_lease, commit_gives_leases_back, commit_leaves_out_lost_leases,
+    lease_is_exclusive, lease_of_dead_session_is_free, lease_of_ones_own_gets_a_new_token, leases_are_listed,
+    token_only_grows,
+};
+pub use leases_kept::{
+    released_letters_reach_who_asks, sweep_forgets_what_nobody_came_back_to, tries_come_with_admission,
+};
+pub use leases_waiting::{
+    contended_leases_are_told, freed_lease_is_kept_for_who_waited, freed_wakes_who_waits,
+    waiting_changes_nothing, waiting_ends_with_the_session,
+};
 pub use operators::{
     dead_letters_are_listed, release_reaches_the_owner, releases_are_all_told, sweep_forgets_only_the_old,
     unpark_is_arbitrated_by_the_row,
+};
+pub use own::{
+    own_transaction_commits_with_its_event, own_transaction_is_fenced, own_transaction_that_is_gone_is_behind,
 };
 pub use reposition::{
     reposition_excludes_what_is_in_flight, reposition_forgets_the_position,
@@ -110,6 +130,21 @@ macro_rules! store_conformance {
             reposition_excludes_what_is_in_flight
             reposition_reaches_the_owner
             reposition_keeps_ledger_and_parked_rows
+            lease_is_exclusive
+            token_only_grows
+            lease_of_ones_own_gets_a_new_token
+            lease_of_dead_session_is_free
+            admit_reads_behind_the_lease
+            waiting_changes_nothing
+            commit_leaves_out_lost_leases
+            commit_gives_leases_back
+            freed_wakes_who_waits
+            freed_lease_is_kept_for_who_waited
+            waiting_ends_with_the_session
+            contended_leases_are_told
+            leases_are_listed
+            tries_come_with_admission
+            released_letters_reach_who_asks
             admit_finds_finished
             admit_finds_conflict
             admit_finds_parked
@@ -125,11 +160,15 @@ macro_rules! store_conformance {
             resolve_waits_out_the_lost_commit
             notes_ask_no_ledger
             attempts_are_kept
+            own_transaction_commits_with_its_event
+            own_transaction_is_fenced
+            own_transaction_that_is_gone_is_behind
             dead_letters_are_listed
             release_reaches_the_owner
             releases_are_all_told
             unpark_is_arbitrated_by_the_row
             sweep_forgets_only_the_old
+            sweep_forgets_what_nobody_came_back_to
         }
     };
     (@each $harness:expr; $($check:ident)*) => {$(

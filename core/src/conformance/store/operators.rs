@@ -179,4 +179,5 @@ pub async fn sweep_forgets_only_the_old<H: Harness>(harness: &H) {
     })
     .await;
     assert_eq!(a.admit(&claim, &[("parked", payload("parked"))]).await, [Admission::Parked], "never swept");
+    super::leases_kept::sweep_of_leased(harness).await;
 }

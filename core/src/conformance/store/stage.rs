@@ -1,4 +1,4 @@
-//! What the checks play on: workers with sessions and claims, and groups written in a line.
+//! What the checks play on: workers with sessions, claims and leases, and groups written in a line.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +9,8 @@ use crate::error::{Error, ErrorKind};
 use crate::event::PayloadHash;
 use crate::store::{
     Admission, AdmitBatch, AdmitEvent, Claim, ClaimAnswer, ClaimCommit, ClaimRef, ClaimRequest, CommitEvent,
-    CommitGroup, Committed, Effect, Fate, HoldCommit, NewSession, Scope, SessionId, Store, Unit,
+    CommitGroup, Committed, Effect, Fate, HoldCommit, LeaseCommit, LeaseRef, NewSession, Scope, SessionId,
+    Store, Unit,
 };
 use crate::text::Text;
 use crate::watermark::Watermark;
@@ -144,10 +145,15 @@ pub(super) fn assert_lost<T: std::fmt::Debug>(answer: Result<T, Error>, what: &s
     }
 }
 
+enum Holding {
+    Claim(ClaimRef, Watermark),
+    Lease(LeaseCommit),
+}
+
 /// A commit group in the making. Each claim's watermark has its group's offsets delivered.
 #[derive(Default)]
 pub(super) struct Group {
-    claims: Vec<(ClaimRef, Watermark)>,
+    holds: Vec<Holding>,
     units: Vec<Unit>,
     pub(super) identity: Option<Text>,
     pub(super) witness: Option<crate::store::Witness>,
@@ -174,7 +180,23 @@ impl Group {
     }
 
     pub(super) fn with_watermark(mut self, claim: &Claim, watermark: Watermark) -> Self {
-        self.claims.push((claim.claim.clone(), watermark));
+        self.holds.push(Holding::Claim(claim.claim.clone(), watermark));
+        self
+    }
+
+    /// A group over one lease, which is kept.
+    pub(super) fn under(lease: &LeaseRef) -> Self {
+        Self::default().and_lease(lease, false)
+    }
+
+    /// A group over one lease, which is given back.
+    pub(super) fn ending(lease: &LeaseRef) -> Self {
+        Self::default().and_lease(lease, true)
+    }
+
+    /// One more lease, of a greater key; its events are those added until the next one.
+    pub(super) fn and_lease(mut self, lease: &LeaseRef, give_back: bool) -> Self {
+        self.holds.push(Holding::Lease(LeaseCommit { lease: lease.clone(), give_back }));
         self
     }
 
@@ -189,12 +211,14 @@ impl Group {
     }
 
     pub(super) fn unit(mut self, mut events: Vec<CommitEvent>, effects: Vec<Effect>) -> Self {
-        let at = self.claims.len() - 1;
+        let at = self.holds.len() - 1;
         for event in &mut events {
             event.hold = at;
-            if event.unpark.is_none() {
+            if event.unpark.is_none()
+                && let Holding::Claim(_, watermark) = &mut self.holds[at]
+            {
                 // In order of delivery here; an offset that is finished already is nothing new to it.
-                let _ = self.claims[at].1.deliver(event.offset);
+                let _ = watermark.deliver(event.offset);
             }
         }
         self.units.push(Unit { events, effects });
@@ -203,10 +227,13 @@ impl Group {
 
     pub(super) fn build(self, session: SessionId) -> CommitGroup {
         let (identity, witness) = (self.identity, self.witness);
-        let holds = self.claims.into_iter().map(|(claim, watermark)| {
-            let identity = identity.clone();
-            let claim = ClaimCommit { claim, watermark, witness, identity, partitions: PARTITIONS };
-            HoldCommit::Claim(Box::new(claim))
+        let holds = self.holds.into_iter().map(|holding| match holding {
+            Holding::Claim(claim, watermark) => {
+                let identity = identity.clone();
+                let claim = ClaimCommit { claim, watermark, witness, identity, partitions: PARTITIONS };
+                HoldCommit::Claim(Box::new(claim))
+            }
+            Holding::Lease(lease) => HoldCommit::Lease(lease),
         });
         CommitGroup { session, holds: holds.collect(), units: self.units }
     }

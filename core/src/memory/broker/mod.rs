@@ -45,7 +45,7 @@ struct Server {
 }
 
 /// A record, with what holds it, is no larger.
-const RECORD_MAX: usize = 16 << 20;
+pub(super) const RECORD_MAX: usize = 16 << 20;
 
 const HANDBACK_LIMIT: Duration = Duration::from_secs(10);
 
@@ -199,7 +199,7 @@ const fn capabilities() -> Capabilities {
     }
 }
 
-fn away() -> Error {
+pub(super) fn away() -> Error {
     Error::new(ErrorKind::Broker, "the memory broker is away")
 }
 

@@ -29,7 +29,7 @@ impl State {
             return known;
         }
         let tried = self.tries.get(&(scope.clone(), event.id.clone()));
-        tried.map_or(known, |row| Admission::Tried(Box::new(row.clone())))
+        tried.map_or(known, |tried| Admission::Tried(Box::new(tried.row.clone())))
     }
 
     /// The same payload anywhere decides first: a conflict that was parked stands beside the row that it

@@ -40,6 +40,7 @@ impl State {
     pub(super) fn alive(&mut self, owner: SessionId, now: Timestamp) -> Option<String> {
         if self.sessions.get(&owner).is_some_and(|session| session.expires <= now) {
             self.sessions.remove(&owner);
+            self.forget_waiting();
         }
         self.sessions.get(&owner).map(|session| session.worker.clone())
     }

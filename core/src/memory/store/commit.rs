@@ -1,7 +1,7 @@
 //! Group commit: fence, rows, effects, positions, in one transaction that halves where it fails.
 
 use std::cell::OnceCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use bytes::Bytes;
@@ -33,6 +33,8 @@ pub(super) async fn commit(memory: &Memory, group: &CommitGroup) -> Result<Commi
             Ok(Ended::Committed(claims, leases)) => {
                 (wanted, contended) = (claims, leases);
                 run.begun |= !units.is_empty();
+                let given_back = std::mem::take(&mut run.given_back);
+                run.returned.extend(given_back);
             }
             Ok(Ended::Refused(failure)) if units.len() <= 1 => run.fail(units.start, &failure),
             Ok(Ended::Refused(_)) => {
@@ -49,12 +51,12 @@ pub(super) async fn commit(memory: &Memory, group: &CommitGroup) -> Result<Commi
             Err(error) => return Err(error),
         }
     }
-    if !run.given_back.is_empty() {
+    if !run.returned.is_empty() {
         memory.0.freed.notify_waiters();
     }
     let is_written = |at: &usize| match &group.holds[*at] {
         HoldCommit::Claim(_) => run.held[*at],
-        HoldCommit::Lease(_) => run.given_back.contains(at),
+        HoldCommit::Lease(_) => run.returned.contains(at),
     };
     let written = (0..group.holds.len()).filter(is_written).collect();
     Ok(Committed { fates: run.fates, written, wanted, contended })
@@ -74,8 +76,9 @@ struct Run<'g> {
     group: &'g CommitGroup,
     /// Which of the group's holds are still the session's (rule C1).
     held: Vec<bool>,
-    /// The leases that its last transaction gave back (rule S7).
+    /// The leases that its last transaction gave back, and those that all of them did (rule S7).
     given_back: Vec<usize>,
+    returned: BTreeSet<usize>,
     /// Where each unit's fates begin.
     starts: Vec<usize>,
     fates: Vec<Fate>,
@@ -109,6 +112,7 @@ impl<'g> Run<'g> {
             group,
             held: Vec::new(),
             given_back: Vec::new(),
+            returned: BTreeSet::new(),
             starts: starts.collect(),
             fates: vec![Fate::Behind; group.events().count()],
             blocked: BTreeMap::new(),
@@ -163,6 +167,7 @@ impl<'g> Run<'g> {
         if !fates.iter().all(Fate::is_committed) {
             // C3, C6: a unit is one; what could have committed must be run again without the others.
             let alone = |fate: Fate| if fate.is_committed() { Fate::Behind } else { fate };
+            self.forget_tries(&mut tx, events, &fates);
             self.settle(unit, fates.into_iter().map(alone));
             return Ok(Ok(tx));
         }
@@ -217,6 +222,16 @@ impl<'g> Run<'g> {
             Admission::Finished | Admission::Parked => Fate::Duplicate,
             Admission::Conflict if is_conflict_letter(&event.verdict) => Fate::Committed,
             Admission::Conflict => Fate::Conflict,
+        }
+    }
+
+    /// A duplicate ends its event as well; tries that are kept by id have nobody else to clear them.
+    fn forget_tries(&self, tx: &mut MemoryTx, events: &[CommitEvent], fates: &[Fate]) {
+        for (event, _) in events.iter().zip(fates).filter(|(event, fate)| event.is_over(fate)) {
+            let hold = self.group.holds[event.hold].hold();
+            if hold.lease().is_some() {
+                tx.forget_attempt(&hold, event);
+            }
         }
     }
 

@@ -26,15 +26,18 @@ use tokio::sync::{Mutex, Notify, OwnedMutexGuard};
 use crate::broker::Partition;
 use crate::config::NoKeys;
 use crate::env::{Env, Timestamp};
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::store::{
     AdmitBatch, Admitted, ClaimAnswer, ClaimRef, ClaimRequest, CommitGroup, Committed, DeadQuery, Fate,
-    LeaseKey, LeaseRef, NewSession, Parked, ParkedId, ReleaseAnswer, Renewed, Reposition, Scope, SessionId,
-    Store, StoreAdapter,
+    LeaseKey, LeaseRef, NewSession, OwnConnection, Parked, ParkedId, ReleaseAnswer, Renewed, Reposition,
+    Scope, SessionId, Store, StoreAdapter,
 };
 pub use tx::MemoryTx;
 
 use state::State;
+
+/// How long `freed` waits: what only time frees is told as late as this.
+const FREED_WAIT: Duration = Duration::from_secs(1);
 
 /// One database in memory. Clones are handles on the same one:
 ///
@@ -91,6 +94,19 @@ impl Memory {
     /// All keys and values of `table`, by key. Waits as [`rows`](Self::rows) does.
     pub async fn values(&self, table: &str) -> Vec<(Bytes, Bytes)> {
         self.0.state.lock().await.tables.values(table)
+    }
+
+    /// How many leases of keys are held now, by sessions that live.
+    pub async fn leases_held(&self) -> usize {
+        let state = self.lock().await;
+        state.sessions.keys().map(|session| state.leases_of(*session).len()).sum()
+    }
+
+    /// Ends every session of this moment, as workers do that find each other dead: for tests of what a worker
+    /// does then.
+    pub async fn end_sessions(&self) {
+        self.lock().await.sessions.clear();
+        self.0.freed.notify_waiters();
     }
 
     async fn lock(&self) -> OwnedMutexGuard<State> {
@@ -169,21 +185,24 @@ impl Store for Memory {
     }
 
     async fn freed(&self, session: SessionId) -> Result<Vec<LeaseKey>, Error> {
-        loop {
-            let freed = self.0.freed.notified();
-            let mut freed = std::pin::pin!(freed);
-            // Enabled before the look, so that what is freed after it is not missed.
-            freed.as_mut().enable();
-            let found = self.lock().await.freed(session, self.now());
-            if !found.is_empty() {
-                return Ok(found);
-            }
-            freed.await;
-        }
+        let freed = self.0.freed.notified();
+        let mut freed = std::pin::pin!(freed);
+        // Enabled before the look, so that what is freed after it is not missed.
+        freed.as_mut().enable();
+        let found = self.lock().await.freed(session, self.now());
+        let Some(env) = self.0.clock.get().filter(|_| found.is_empty()) else { return Ok(found) };
+        drop(env.timeout("a lease", FREED_WAIT, freed).await);
+        Ok(self.lock().await.freed(session, self.now()))
     }
 
     async fn leases(&self, session: SessionId) -> Result<Vec<LeaseRef>, Error> {
         Ok(self.lock().await.leases_of(session))
+    }
+
+    async fn begin(&self, _session: SessionId) -> Result<OwnConnection, Error> {
+        let what =
+            "the memory store has one lock, which a handler's own transaction would hold; use `commit_with`";
+        Err(Error::new(ErrorKind::Unsupported, what))
     }
 
     async fn commit(&self, group: &CommitGroup) -> Result<Committed, Error> {

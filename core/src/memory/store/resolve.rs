@@ -27,7 +27,10 @@ impl State {
                         let place = (claim.scope.clone(), claim.partition, row.generation, row.offset);
                         self.attempts.get(&place)
                     }
-                    Hold::Lease(lease) => self.tries.get(&(lease.lease.scope.clone(), row.id.clone())),
+                    Hold::Lease(lease) => {
+                        let tried = self.tries.get(&(lease.lease.scope.clone(), row.id.clone()));
+                        tried.map(|tried| &tried.row)
+                    }
                 };
                 (kept == Some(row)).then_some(Fate::Committed)
             }

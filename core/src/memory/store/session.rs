@@ -58,6 +58,7 @@ impl State {
             row.wanted_since = None;
             row.repositioned = false;
         }
+        self.forget_waiting();
     }
 
     /// Claims of this session that another wants (rule S5).

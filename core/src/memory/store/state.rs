@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::lease::LeaseRow;
+use super::lease::{LeaseRow, Tried};
 use super::ledger::Ledger;
 use super::parking::Parking;
 use super::tables::Tables;
@@ -27,7 +27,7 @@ pub(super) struct State {
     /// Of claimed partitions, by place.
     pub(super) attempts: BTreeMap<Place, AttemptRow>,
     /// Of leased keys, by the event's id.
-    pub(super) tries: BTreeMap<(Scope, Text), AttemptRow>,
+    pub(super) tries: BTreeMap<(Scope, Text), Tried>,
     pub(super) parking: Parking,
     pub(super) tables: Tables,
 }
@@ -93,8 +93,11 @@ impl State {
         Watermark::restore(position.base, &position.sparse, WINDOW_MAX).ok()
     }
 
-    /// Drops ledger containers of a subscription, of all its sources.
+    /// Drops ledger containers of a subscription, of all its sources, and what was left behind for that long.
     pub(super) fn sweep(&mut self, subscription: &str, keep: Duration, now: Timestamp) -> u64 {
+        self.sessions.retain(|_, session| now < session.expires + keep);
+        self.forget_waiting();
+        self.sweep_leases(subscription, keep, now);
         let of_subscription =
             self.ledgers.iter_mut().filter(|(scope, _)| *scope.subscription == *subscription);
         of_subscription.map(|(_, ledger)| ledger.sweep(keep, now)).sum()

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use tokio::sync::OwnedMutexGuard;
 
-use super::lease::LeaseRow;
+use super::lease::{LeaseRow, Tried};
 use super::parking::Row;
 use super::state::{Place, State};
 use crate::broker::Partition;
@@ -28,7 +28,7 @@ enum Undo {
     Ledger(Scope, Text),
     Position(Scope, Partition, Option<Position>),
     Attempt(Place, Option<AttemptRow>),
-    Try((Scope, Text), Option<AttemptRow>),
+    Try((Scope, Text), Option<Tried>),
     Lease(LeaseKey, Option<LeaseRow>),
     Parked(ParkedId),
     Unparked(Box<Row>),
@@ -134,7 +134,7 @@ impl MemoryTx {
     pub(super) fn attempt(&mut self, hold: &Hold, row: AttemptRow) {
         let Some(claim) = hold.claim() else {
             let name = (hold.scope().clone(), row.id.clone());
-            let before = self.state.tries.insert(name.clone(), row);
+            let before = self.state.tries.insert(name.clone(), Tried { row, written: self.now });
             return self.journal.push(Undo::Try(name, before));
         };
         let place = (claim.scope.clone(), claim.partition, row.generation, row.offset);

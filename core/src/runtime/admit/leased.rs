@@ -17,13 +17,18 @@ use crate::store::{Admission, AdmitBatch, AdmitEvent, Admitted, LeaseAnswer, Ses
 
 /// Events of one subscription go to their keys, to wait for their leases, or are over.
 pub(super) async fn admit(sub: &Arc<Subscription>, store: &dyn Store, leases: &Leases, items: Vec<Item>) {
-    if leases.local && leases.lobby().is_lost() {
-        take_local(sub, store, leases).await;
-    }
     let items = match &sub.twins {
         Some(twins) => twins.first_only(&sub.budget, items),
         None => items,
     };
+    rejoin(sub, store, leases, items).await;
+}
+
+/// The same of events that came this far before and had to wait (rule A2).
+pub(crate) async fn rejoin(sub: &Arc<Subscription>, store: &dyn Store, leases: &Leases, items: Vec<Item>) {
+    if leases.local && leases.lobby().is_lost() {
+        take_local(sub, store, leases).await;
+    }
     let Asked { items, keys, refused } = leases.join(&sub.budget, items);
     sub.send_back(refused);
     if items.is_empty() {
@@ -113,7 +118,7 @@ fn sort_out(sub: &Arc<Subscription>, leases: &Leases, answered: Answered) {
     over(sub, known, |_| true);
     sub.enter_lanes(fresh);
     if !again.is_empty() {
-        sub.control.send(Control::Again(again));
+        sub.control.send(Control::Rejoin(again));
     }
     for key in &granted {
         if let Key::Ours(tenure) = key {
@@ -226,7 +231,10 @@ const HEARD: std::time::Duration = std::time::Duration::from_millis(5);
 
 /// What earlier owners left of an event, as the store said it with the lease.
 pub(super) fn recall(item: &mut Item, said: Admission) {
-    if let Admission::Tried(row) = said {
-        intake::recall(item, Some(*row), false);
-    }
+    let Admission::Tried(row) = said else { return };
+    // Of what was here before, memory may know more than the store yet.
+    let known = item.attempts();
+    intake::recall(item, Some(*row), false);
+    let history = item.history();
+    history.attempts = history.attempts.max(known);
 }

@@ -26,7 +26,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::Item;
 use super::committer::Pending;
-use super::subscription::Subscription;
+use super::subscription::{Control, Subscription};
 use super::tenure::Tenure;
 use crate::delivery::{Settled, Settlement};
 use crate::env::{BoxFuture, Instant, Map};
@@ -193,7 +193,10 @@ impl Shard {
         }
         let twins = self.sub.twins.as_ref().map(|twins| twins.left_behind(&self.sub.budget));
         for item in twins.into_iter().flatten() {
-            self.hand_back(item);
+            match &self.sub.leases {
+                Some(leases) if !leases.is_closed() => self.sub.control.send(Control::Again(vec![item])),
+                _ => self.hand_back(item),
+            }
         }
     }
 
@@ -288,6 +291,9 @@ impl Shard {
         if item.released_from().is_some() {
             // An operator's request stands in the store, and is told again.
             return self.over(item, None);
+        }
+        if leases.local && !leases.is_closed() {
+            return self.sub.control.send(Control::Rejoin(vec![item]));
         }
         let tenure = item.tenure.clone();
         if let Some(item) = leases.back(&self.sub.budget, item) {

@@ -8,8 +8,8 @@ use keylane::broker::Partition;
 use keylane::env::{Env, Instant, Timestamp};
 use keylane::store::{
     AdmitBatch, Admitted, ClaimAnswer, ClaimRef, ClaimRequest, CommitGroup, Committed, DeadQuery, Fate,
-    LeaseAnswer, LeaseKey, LeaseRef, NewSession, Parked, ParkedId, ReleaseAnswer, Renewed, Reposition, Scope, SessionId,
-    Store,
+    LeaseAnswer, LeaseKey, LeaseRef, NewSession, OwnConnection, Parked, ParkedId, ReleaseAnswer, Renewed,
+    Reposition, Scope, SessionId, Store,
 };
 use keylane::{Error, ErrorKind};
 
@@ -202,6 +202,10 @@ impl Store for FaultyStore {
 
     async fn leases(&self, session: SessionId) -> Result<Vec<LeaseRef>, Error> {
         self.around("leases", ErrorKind::Store, self.inner.leases(session)).await
+    }
+
+    async fn begin(&self, session: SessionId) -> Result<OwnConnection, Error> {
+        self.around("begin", ErrorKind::Store, self.inner.begin(session)).await
     }
 
     async fn commit(&self, group: &CommitGroup) -> Result<Committed, Error> {

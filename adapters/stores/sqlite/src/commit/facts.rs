@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use keylane::store::{
-    Admission, ClaimCommit, CommitEvent, CommitGroup, Death, Parked, Reason, SessionId, Verdict,
+    Admission, ClaimRef, CommitEvent, CommitGroup, Death, HoldCommit, LeaseRef, Parked, Reason, SessionId,
+    Verdict,
 };
 use keylane::watermark::{WINDOW_MAX, Watermark};
 use keylane::{Error, ErrorKind};
@@ -15,11 +16,11 @@ use sqlx::{Row, SqliteConnection};
 
 use crate::SqliteStore;
 use crate::error::failed;
-use crate::ledger::{self, Generations, json};
+use crate::ledger::{self, Generations, hex, json};
 use crate::look::{Sought, look};
 use crate::scope::{signed, unsigned};
 use crate::session::key;
-use crate::{parking, scope};
+use crate::{lease, parking};
 
 /// A claim or lease of the group as the store sees it.
 pub(crate) struct HoldFacts {
@@ -173,7 +174,7 @@ pub(crate) fn is_conflict(event: &CommitEvent) -> bool {
     matches!(&event.verdict, Verdict::Park(letter) if letter.reason == Reason::Dead(Death::Conflict))
 }
 
-/// C1, S2: which of the group's claims the session holds.
+/// C1, S2: which of the group's claims and leases the session holds.
 async fn holds(
     store: &SqliteStore,
     connection: &mut SqliteConnection,
@@ -181,13 +182,25 @@ async fn holds(
     by_position: bool,
 ) -> Result<Vec<HoldFacts>, Error> {
     let mut holds = Vec::with_capacity(group.holds.len());
-    let mut claims = Vec::new();
+    let (mut claims, mut leases) = (Vec::new(), Vec::new());
     for (at, hold) in group.holds.iter().enumerate() {
         let scope = store.scopes.number(connection, hold.scope()).await?;
-        if let Some(ClaimCommit { claim, .. }) = hold.claim() {
-            claims.push((scope, claim.partition, scope::signed(claim.epoch), at));
+        match hold {
+            HoldCommit::Claim(commit) => {
+                let ClaimRef { partition, epoch, .. } = commit.claim;
+                claims.push((scope, partition, signed(epoch), at));
+            }
+            HoldCommit::Lease(commit) => {
+                let LeaseRef { lease, token } = &commit.lease;
+                leases.push((scope, hex(&lease.key), signed(*token), at));
+            }
         }
         holds.push(HoldFacts { scope, held: false, finished: None });
+    }
+    for at in lease::held(connection, group.session, &leases).await? {
+        if let Some(lease) = holds.get_mut(at) {
+            lease.held = true;
+        }
     }
     for (at, base, sparse) in held_claims(connection, group.session, &claims, by_position).await? {
         let Some(claim) = holds.get_mut(at) else { continue };

@@ -13,10 +13,10 @@ mod pass;
 mod resolve;
 mod rows;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use keylane::store::{ClaimRef, CommitGroup, Committed, Fate};
+use keylane::store::{ClaimRef, CommitGroup, Committed, Fate, LeaseRef};
 use keylane::{Error, ErrorKind, Failure};
 
 pub(crate) use resolve::resolve;
@@ -27,16 +27,18 @@ use pass::{Mode, Ran};
 
 pub(crate) async fn commit(store: &SqliteStore, group: &CommitGroup) -> Result<Committed, Error> {
     let mut course = Course::new(group);
-    let (mut written, mut wanted) = (Vec::new(), Vec::new());
+    let mut told = Told::default();
+    let mut given_back = BTreeSet::new();
     let whole = 0..group.units.len();
     let mut todo = vec![whole];
     let mut failed = BTreeMap::new();
     while let Some(units) = todo.pop() {
         match transact(store, &course, units.clone(), &mut failed).await {
-            Ok(Answer::Committed { fates, written: claims, wanted: reported }) => {
+            Ok(Answer::Committed { fates, told: newest }) => {
                 course.adopt(&units, fates);
-                written = claims;
-                wanted = reported;
+                // A later part finds those gone that an earlier one gave back.
+                given_back.extend(newest.given_back.iter().copied());
+                told = newest;
             }
             Ok(Answer::Refused(failure)) => match units.len() {
                 0 => return Err(refused_without_events(&failure)),
@@ -57,7 +59,12 @@ pub(crate) async fn commit(store: &SqliteStore, group: &CommitGroup) -> Result<C
             Err(error) => return Err(error),
         }
     }
-    Ok(Committed { fates: course.fates, written, wanted, contended: Vec::new() })
+    if told.waits && !given_back.is_empty() {
+        store.database.leases().notify_waiters();
+    }
+    let mut written: Vec<usize> = told.claims.into_iter().chain(given_back).collect();
+    written.sort_unstable();
+    Ok(Committed { fates: course.fates, written, wanted: told.wanted, contended: told.contended })
 }
 
 /// What became of the group so far.
@@ -100,12 +107,23 @@ impl<'g> Course<'g> {
     }
 }
 
+/// What one transaction says beside its fates; claims and leases by their number in the group.
+#[derive(Default)]
+pub(crate) struct Told {
+    /// Those of which a position was written.
+    claims: Vec<usize>,
+    given_back: Vec<usize>,
+    wanted: Vec<ClaimRef>,
+    contended: Vec<LeaseRef>,
+    /// Somebody waits for a lease.
+    waits: bool,
+}
+
 /// The answer to one transaction.
 enum Answer {
     Committed {
         fates: Vec<Fate>,
-        written: Vec<usize>,
-        wanted: Vec<ClaimRef>,
+        told: Told,
     },
     /// The commit itself failed by a constraint; nothing was written.
     Refused(Failure),
@@ -126,8 +144,8 @@ async fn transact(
         let mut writer = store.database.write().await?;
         let ran = pass::run(store, &mut writer, course, units.clone(), mode, failed).await;
         match ran {
-            Ok(Ran::Through { fates, written, wanted }) => match writer.commit().await {
-                Ok(()) => return Ok(Answer::Committed { fates, written, wanted }),
+            Ok(Ran::Through { fates, told }) => match writer.commit().await {
+                Ok(()) => return Ok(Answer::Committed { fates, told }),
                 Err(CommitError::Constraint(error)) => return Ok(Answer::Refused(error.into())),
                 Err(CommitError::Store(error)) => return Err(error),
             },

@@ -3,17 +3,21 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use keylane::store::{ClaimRef, CommitEvent, Fate};
+use keylane::store::{CommitEvent, CommitGroup, Fate, LeaseRef};
 use keylane::{Error, Failure};
 
-use super::Course;
 use super::effects::{Clock, Trouble};
 use super::facts::Facts;
 use super::judge::Judge;
 use super::rows;
+use super::{Course, Told};
+use crate::SqliteStore;
 use crate::database::Writer;
 use crate::error::failed;
-use crate::{SqliteStore, session};
+use crate::lease::{self, Held};
+use crate::ledger::hex;
+use crate::scope::signed;
+use crate::session::{self, Fence};
 
 /// How a pass writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,7 +31,7 @@ pub(super) enum Mode {
 /// How a pass ended.
 pub(super) enum Ran {
     /// All that may be written is written.
-    Through { fates: Vec<Fate>, written: Vec<usize>, wanted: Vec<ClaimRef> },
+    Through { fates: Vec<Fate>, told: Told },
     /// An effect failed: to be replayed with savepoints.
     Failed,
     /// This unit's effects ended the transaction, or were given all of its time: to be replayed without it.
@@ -68,12 +72,54 @@ pub(super) async fn run(
         return Ok(ended);
     }
     let fates = pass.fates;
-    let positions = group.positions(&fates, |hold| facts.holds[hold].held);
-    let positions: Vec<_> = positions.into_iter().map(|(_, claim, at)| (claim, at)).collect();
-    rows::positions(store, writer, group.session, &positions).await?;
-    let wanted = if fence.wanted { session::wanted(writer, group.session).await? } else { Vec::new() };
-    let written = (0..group.holds.len()).filter(|hold| facts.holds[*hold].held).collect();
-    Ok(Ran::Through { fates, written, wanted })
+    let told = finish(store, writer, group, &facts, &fence, &fates).await?;
+    Ok(Ran::Through { fates, told })
+}
+
+/// What follows from the fates: positions, leases given back, and what the session is told.
+async fn finish(
+    store: &SqliteStore,
+    writer: &mut Writer<'_>,
+    group: &CommitGroup,
+    facts: &Facts,
+    fence: &Fence,
+    fates: &[Fate],
+) -> Result<Told, Error> {
+    let session = group.session;
+    if fence.tries {
+        rows::clear_tries(writer, group, facts, fates).await?;
+    }
+    let positions = group.positions(fates, |hold| facts.holds[hold].held);
+    rows::positions(store, writer, session, &positions).await?;
+    let given_back = group.given_back(fates, |hold| facts.holds[hold].held);
+    let back = given_back.iter().filter_map(|at| {
+        let lease = group.holds[*at].lease()?;
+        Some((facts.holds[*at].scope?, &lease.lease.lease.key[..]))
+    });
+    lease::give_back(writer, session, back, fence.waits).await?;
+    let kept = |at: &usize| facts.holds[*at].held && !given_back.contains(at);
+    let kept: Vec<usize> = (0..group.holds.len()).filter(kept).collect();
+    let contended = if fence.waits { contended(writer, group, facts, &kept).await? } else { Vec::new() };
+    let wanted = if fence.wanted { session::wanted(writer, session).await? } else { Vec::new() };
+    let claims = positions.into_iter().map(|(at, ..)| at).collect();
+    Ok(Told { claims, given_back, wanted, contended, waits: fence.waits })
+}
+
+/// S9: of the group's leases alone; renewals tell of all.
+async fn contended(
+    writer: &mut Writer<'_>,
+    group: &CommitGroup,
+    facts: &Facts,
+    kept: &[usize],
+) -> Result<Vec<LeaseRef>, Error> {
+    let leases: Vec<(usize, &LeaseRef)> =
+        kept.iter().filter_map(|at| Some((*at, &group.holds[*at].lease()?.lease))).collect();
+    let asked: Vec<Held> = leases
+        .iter()
+        .map(|(at, of)| (facts.holds[*at].scope, hex(&of.lease.key), signed(of.token), *at))
+        .collect();
+    let told = lease::contended_among(writer, &asked).await?;
+    Ok(leases.into_iter().filter(|(at, _)| told.contains(at)).map(|(_, lease)| lease.clone()).collect())
 }
 
 struct Pass<'a> {

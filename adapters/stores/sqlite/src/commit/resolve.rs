@@ -6,7 +6,7 @@ use sqlx::SqliteConnection;
 
 use super::facts::Facts;
 use super::judge::is_note;
-use crate::{SqliteStore, claim, parking, session};
+use crate::{SqliteStore, claim, parking, session, tries};
 
 /// U1: the write lock is taken first. It waits out the lost transaction, which may still be running,
 /// here or in another process; only then is anything read.
@@ -77,8 +77,10 @@ async fn is_kept(
     event: &CommitEvent,
     row: &AttemptRow,
 ) -> Result<bool, Error> {
-    let hold = &group.holds[event.hold];
-    let (Some(scope), Some(claim)) = (facts.holds[event.hold].scope, hold.claim()) else { return Ok(false) };
+    let Some(scope) = facts.holds[event.hold].scope else { return Ok(false) };
+    let Some(claim) = group.holds[event.hold].claim() else {
+        return Ok(tries::find(connection, scope, &[row.id.as_str()]).await?.get(&0) == Some(row));
+    };
     let partition = claim.claim.partition;
     let kept = claim::attempts(connection, scope, partition).await?;
     Ok(kept.iter().any(|kept| kept == row))

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use keylane::Error;
 use keylane::env::Timestamp;
-use keylane::store::{AttemptRow, ClaimRef, CommitEvent, CommitGroup, Position, SessionId, Verdict};
+use keylane::store::{AttemptRow, ClaimRef, CommitEvent, CommitGroup, Fate, Position, SessionId, Verdict};
 use sqlx::SqliteConnection;
 
 use super::facts::Facts;
@@ -12,7 +12,7 @@ use crate::error::failed;
 use crate::ledger::{self, LedgerRow, json};
 use crate::scope::signed;
 use crate::session::key;
-use crate::{SqliteStore, parking};
+use crate::{SqliteStore, parking, tries};
 
 /// Writes what the events' verdicts say; `attempts`: there are attempts that may have to go.
 pub(super) async fn write(
@@ -83,7 +83,9 @@ async fn clear_attempts(
 ) -> Result<(), Error> {
     let mut ended: BTreeMap<(usize, Option<i64>), Vec<i64>> = BTreeMap::new();
     for (_, event) in events {
-        if let Verdict::Finish | Verdict::Park(_) = event.verdict {
+        if let (Verdict::Finish | Verdict::Park(_), Some(_)) =
+            (&event.verdict, group.holds[event.hold].claim())
+        {
             let generation = event.unpark.as_ref().map(|parked| signed(parked.generation));
             ended.entry((event.hold, generation)).or_default().push(signed(event.offset));
         }
@@ -105,6 +107,7 @@ async fn clear_attempts(
     Ok(())
 }
 
+/// Of a claimed partition by its place, of a leased key by its id.
 async fn keep_attempt(
     connection: &mut SqliteConnection,
     scope: Option<i64>,
@@ -112,13 +115,16 @@ async fn keep_attempt(
     event: &CommitEvent,
     row: &AttemptRow,
 ) -> Result<(), Error> {
+    let Some(claim) = group.holds[event.hold].claim() else {
+        return tries::keep(connection, scope, row).await;
+    };
     sqlx::query(
         "INSERT OR REPLACE INTO keylane_attempts
             (scope, partition, generation, offset, id, attempts, crashes, started_by, first_us, failure)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
     )
     .bind(scope)
-    .bind(group.holds[event.hold].claim().map(|claim| claim.claim.partition))
+    .bind(claim.claim.partition)
     .bind(signed(row.generation))
     .bind(signed(row.offset))
     .bind(row.id.as_str())
@@ -133,14 +139,35 @@ async fn keep_attempt(
     .map_err(|error| failed("could not keep an attempt", error))
 }
 
+/// Tries of leased events that are over, be it as duplicates: what is kept by id has nobody else to clear it. One
+/// statement a scope.
+pub(super) async fn clear_tries(
+    connection: &mut SqliteConnection,
+    group: &CommitGroup,
+    facts: &Facts,
+    fates: &[Fate],
+) -> Result<(), Error> {
+    let mut over: BTreeMap<i64, Vec<&str>> = BTreeMap::new();
+    for (event, fate) in group.events().zip(fates) {
+        let leased = group.holds[event.hold].lease().is_some();
+        if let Some(scope) = facts.holds[event.hold].scope.filter(|_| leased && event.is_over(fate)) {
+            over.entry(scope).or_default().push(&event.id);
+        }
+    }
+    for (scope, ids) in over {
+        tries::clear(connection, scope, &ids).await?;
+    }
+    Ok(())
+}
+
 /// L2: the claim's row is the position. Only a claim that is still held has one to write (rule S2).
 pub(super) async fn positions(
     store: &SqliteStore,
     connection: &mut SqliteConnection,
     session: SessionId,
-    positions: &[(ClaimRef, Position)],
+    positions: &[(usize, ClaimRef, Position)],
 ) -> Result<(), Error> {
-    for (claim, position) in positions {
+    for (_, claim, position) in positions {
         let scope = store.scopes.number(connection, &claim.scope).await?;
         sqlx::query(
             "UPDATE keylane_claims

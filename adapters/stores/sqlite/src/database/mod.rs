@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use keylane::{Env, Error};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 pub use migrate::Migration;
 pub use reader::Reader;
@@ -35,6 +35,7 @@ pub struct Database {
     turns: Turns,
     readers: Readers,
     appended: watch::Sender<u64>,
+    leases: Notify,
 }
 
 impl Database {
@@ -95,6 +96,11 @@ impl Database {
         self.appended.subscribe()
     }
 
+    /// Woken when this process gave leases back, or waits for more of them.
+    pub(crate) fn leases(&self) -> &Notify {
+        &self.leases
+    }
+
     async fn connect(path: PathBuf, env: &Env) -> Result<Self, Error> {
         // The first connection makes the file a WAL database; readers can't.
         let writer = connect::writer(&path, env).await?;
@@ -102,6 +108,7 @@ impl Database {
             turns: Turns::new(writer),
             readers: Readers::new(),
             appended: watch::Sender::new(0),
+            leases: Notify::new(),
             env: env.clone(),
             path,
         })
