@@ -321,6 +321,11 @@ impl Stage {
         })
     }
 
+    /// Keys have leases that come and go.
+    pub(crate) fn is_leased(&self) -> bool {
+        self.mix.profile.is_leased() && !self.mix.local
+    }
+
     /// What living workers' sessions have leased.
     pub(crate) fn leased(&self) -> Vec<String> {
         let sessions: Vec<(usize, SessionId)> = self.history.sessions();

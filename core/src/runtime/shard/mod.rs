@@ -278,7 +278,7 @@ impl Shard {
     /// An event that the next owner handles. It ends here in order: a mark as started must not count as a
     /// death then (rule T1).
     fn leave_behind(&mut self, mut item: Item) {
-        if item.is_marked() && !item.tenure.is_lost() {
+        if item.is_marked() && !item.tenure.is_lost() && !mutant!("t1-marks-stay") {
             self.keep_attempts(&mut item);
         }
         self.hand_back(item);
