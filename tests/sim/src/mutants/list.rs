@@ -30,7 +30,6 @@ const fn caught(name: &'static str, profile: Option<Profile>, within: u64, break
 
 const LOG: Option<Profile> = Some(Profile::Log);
 const QUEUE: Option<Profile> = Some(Profile::Queue);
-const VISIBILITY: Option<Profile> = Some(Profile::Visibility);
 const ORDERED: Option<Profile> = Some(Profile::Ordered);
 
 /// All there are, by rule.
@@ -83,8 +82,8 @@ pub const MUTANTS: &[Mutant] = &[
     caught("order-failed-goes-last", LOG, 1000, "a failed event goes to the end of its lane"),
     caught("lanes-two-at-once", LOG, 1000, "a lane goes on while its handler runs"),
     caught("retry-resets-attempts", LOG, 1000, "a failed try is always the first"),
-    caught("budget-is-ignored", QUEUE, 1000, "more is pulled than the budget has room for"),
-    caught("budget-without-what-waits", QUEUE, 1000, "what waits counts against nothing"),
+    caught("budget-is-ignored", LOG, 1000, "more is pulled than the budget has room for"),
+    caught("budget-without-what-waits", LOG, 1000, "what waits counts against nothing"),
     caught("spin-in-admission", QUEUE, 1000, "an admission that failed is tried again at once"),
     caught("spin-in-commit", LOG, 1000, "a commit that failed is tried again at once"),
 ];
