@@ -64,8 +64,7 @@ impl Stage {
         let history = History::new(&world, mix);
         let (handles, workers, calm) = (Arc::default(), Vec::new(), Calm::default());
         let published = Arc::default();
-        let mut stage =
-            Self { world, history, mix, memory, places, calm, env, handles, workers, published };
+        let mut stage = Self { world, history, mix, memory, places, calm, env, handles, workers, published };
         stage.worker();
         stage.worker();
         stage
@@ -99,7 +98,7 @@ impl Stage {
                         }
                     }
                 }
-                let every = if number > each { every / 50 } else { every };
+                let every = if number > each { every / 500 } else { every };
                 pause.sleep(Duration::from_micros(pause.random() % every)).await;
             }
             *done.lock().unwrap_or_else(PoisonError::into_inner) = true;
@@ -112,7 +111,8 @@ impl Stage {
 
     /// All that is ever published, each once.
     pub(crate) fn all(&self, each: u64) -> Vec<Event> {
-        let right = (0..KEYS).flat_map(|key| (1..=self.mix.events_of(key, each)).map(move |number| Event::new(key, number)));
+        let right = (0..KEYS)
+            .flat_map(|key| (1..=self.mix.events_of(key, each)).map(move |number| Event::new(key, number)));
         let with_other = right.flat_map(|event| {
             let other = self.mix.is_conflicted(event).then_some(Event { other: true, ..event });
             std::iter::once(event).chain(other)
