@@ -171,3 +171,20 @@ CREATE TABLE {keylane}.ledgers (
 );
 CREATE UNIQUE INDEX ledgers_open ON {keylane}.ledgers (subscription, coalesce(from_ms, -1)) WHERE closed_at IS NULL;
 CREATE INDEX ledgers_by_subscription ON {keylane}.ledgers (subscription);
+
+-- One row while a transaction runs writes of handlers. It is deleted by the statement that ends them, and whoever
+-- commits while it is there is refused: a write that ends the transaction it was lent would commit the ledger rows of
+-- events whose writes have not run.
+CREATE TABLE {keylane}.guards (id xid8 PRIMARY KEY) WITH (autovacuum_vacuum_threshold = 500);
+
+CREATE FUNCTION {keylane}.guard() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF EXISTS (SELECT FROM {keylane}.guards WHERE id = NEW.id) THEN
+        RAISE EXCEPTION USING ERRCODE = 'KL004',
+            MESSAGE = 'a write must not end the transaction that it was lent, nor make all constraints immediate';
+    END IF;
+    RETURN NULL;
+END $$;
+
+CREATE CONSTRAINT TRIGGER guard AFTER INSERT ON {keylane}.guards
+DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION {keylane}.guard();

@@ -1,13 +1,17 @@
 -- S1, S2, C1: the session's row, the ledgers and the group's claims and leases, locked until the transaction ends, in
 -- that order and each in the order of its keys (rule C7). `held`: which of them are this session's as of that grant.
+-- `p_guard`: writes of handlers follow, and `commit_holds` after them.
 CREATE FUNCTION {keylane}.fence(
-    p_session uuid, p_scope int[], p_partition bigint[], p_key bytea[], p_number bigint[],
+    p_session uuid, p_scope int[], p_partition bigint[], p_key bytea[], p_number bigint[], p_guard boolean,
     OUT lifetime_us bigint, OUT held boolean[]
 ) LANGUAGE plpgsql AS $$
 DECLARE
     v_at int;
 BEGIN
     lifetime_us := {keylane}.hold_session(p_session);
+    IF p_guard THEN
+        INSERT INTO {keylane}.guards VALUES (pg_current_xact_id());
+    END IF;
     PERFORM {keylane}.hold_ledgers(p_scope);
     held := array_fill(false, ARRAY[cardinality(p_scope)]);
     -- S2: FOR KEY SHARE would let the epoch be raised; two commits of one claim that both only shared it would meet
@@ -35,7 +39,7 @@ END $$;
 -- `p_version`: of each hold, the version of the position by which its events were judged, where the position is
 -- their ledger.
 CREATE FUNCTION {keylane}.commit_rows(
-    p_session uuid, p_scope int[], p_partition bigint[], p_key bytea[], p_number bigint[],
+    p_session uuid, p_scope int[], p_partition bigint[], p_key bytea[], p_number bigint[], p_guard boolean,
     p_used int[], p_version bigint[],
     p_ledger_scope int[], p_ledger_id bytea[], p_ledger_ms bigint[], p_ledger_hash uuid[],
     p_ended_hold int[], p_ended_offset bigint[], p_ended_id bytea[],
@@ -45,7 +49,7 @@ DECLARE
     v_held boolean[];
 BEGIN
     SELECT f.lifetime_us, f.held INTO lifetime_us, v_held
-    FROM {keylane}.fence(p_session, p_scope, p_partition, p_key, p_number) f;
+    FROM {keylane}.fence(p_session, p_scope, p_partition, p_key, p_number, p_guard) f;
     held := v_held;
     -- C1: not the session alone.
     IF EXISTS (SELECT FROM unnest(p_used) u WHERE NOT v_held[u]) THEN
@@ -95,13 +99,19 @@ END $$;
 -- The end of a group: positions (rule L2), leases given back (rule S7), and what others want. `p_written`: numbers of
 -- the holds whose positions follow; `p_over`: those whose leases end.
 CREATE FUNCTION {keylane}.commit_holds(
-    p_session uuid, p_scope int[], p_partition bigint[], p_key bytea[], p_held boolean[],
+    p_session uuid, p_scope int[], p_partition bigint[], p_key bytea[], p_held boolean[], p_guard boolean,
     p_written int[], p_base bigint[], p_sparse bytea[], p_identity bytea[],
     p_witness_offset bigint[], p_witness_us bigint[], p_witness_hash bigint[], p_partitions bigint[],
     p_over int[],
     OUT written int[], OUT versions bigint[], OUT given int[], OUT claims text, OUT leases text
 ) LANGUAGE plpgsql AS $$
 BEGIN
+    IF p_guard THEN
+        DELETE FROM {keylane}.guards WHERE id = pg_current_xact_id();
+        IF NOT FOUND THEN
+            RAISE EXCEPTION USING ERRCODE = 'KL004', MESSAGE = 'this is not the transaction that was begun';
+        END IF;
+    END IF;
     IF cardinality(p_written) > 0 THEN
         WITH done AS (
             UPDATE {keylane}.claims c
@@ -137,9 +147,9 @@ DECLARE
     v_held boolean[];
 BEGIN
     SELECT r.held INTO v_held
-    FROM {keylane}.commit_rows(p_session, p_scope, p_partition, p_key, p_number, p_used, p_version,
+    FROM {keylane}.commit_rows(p_session, p_scope, p_partition, p_key, p_number, false, p_used, p_version,
         p_ledger_scope, p_ledger_id, p_ledger_ms, p_ledger_hash, p_ended_hold, p_ended_offset, p_ended_id) r;
     SELECT h.written, h.versions, h.given, h.claims, h.leases INTO written, versions, given, claims, leases
-    FROM {keylane}.commit_holds(p_session, p_scope, p_partition, p_key, v_held, p_written, p_base, p_sparse,
+    FROM {keylane}.commit_holds(p_session, p_scope, p_partition, p_key, v_held, false, p_written, p_base, p_sparse,
         p_identity, p_witness_offset, p_witness_us, p_witness_hash, p_partitions, p_over) h;
 END $$;
