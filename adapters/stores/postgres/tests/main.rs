@@ -4,10 +4,11 @@
 //! and passes.
 #![expect(clippy::unwrap_used, reason = "a fault of the stage is a failed test")]
 
+#[macro_use]
 mod stage;
 
 
 
 mod conformance {
-    keylane::store_conformance!(super::stage!());
+    keylane::store_conformance!(stage!());
 }

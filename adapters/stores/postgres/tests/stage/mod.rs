@@ -1,4 +1,4 @@
-//! A schema of its own on the test server, and workers on it.
+//! A database of its own on the test server, and workers on it.
 
 use std::sync::Arc;
 
@@ -9,12 +9,7 @@ use keylane::{Env, Failure};
 use keylane_postgres::{Postgres, PostgresConfig};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 
-/// Where the server is; `None` with a line that says so.
-pub(crate) fn server() -> Option<String> {
-    variable("KEYLANE_TEST_POSTGRES")
-}
-
-/// A variable that `tests/brokers/up postgres` prints.
+/// A variable that `tests/brokers/up postgres` prints; `None` with a line that says so.
 pub(crate) fn variable(name: &str) -> Option<String> {
     let value = std::env::var(name).ok();
     if value.is_none() {
@@ -23,68 +18,67 @@ pub(crate) fn variable(name: &str) -> Option<String> {
     value
 }
 
-/// The stage, or the test ends here.
+/// The stage; without a server the test ends here.
 macro_rules! stage {
     () => {
-        match crate::stage::server() {
+        match crate::stage::variable("KEYLANE_TEST_POSTGRES") {
             Some(url) => crate::stage::Stage::new(&url).await,
             None => return,
         }
     };
 }
-pub(crate) use stage;
 
+/// An empty database with the tables of a service in it.
 pub(crate) struct Stage {
     pub(crate) env: Env,
-    pub(crate) url: String,
-    pub(crate) schema: String,
+    /// The server's, as the environment names it.
+    server: String,
+    pub(crate) database: String,
 }
 
 impl Stage {
-    pub(crate) async fn new(url: &str) -> Self {
+    pub(crate) async fn new(server: &str) -> Self {
         let env = Env::tokio();
-        let schema = format!("test_{}", env.uuid().simple());
-        let stage = Self { env, url: url.to_owned(), schema };
-        stage.run("CREATE SCHEMA {schema}").await;
-        stage.run("CREATE TABLE {schema}.written (place bigserial, name text NOT NULL, text text NOT NULL)").await;
-        stage.run("CREATE TABLE {schema}.parents (id int PRIMARY KEY)").await;
-        let refused = "CREATE TABLE {schema}.refused
-            (parent int REFERENCES {schema}.parents (id) DEFERRABLE INITIALLY DEFERRED)";
-        stage.run(refused).await;
+        let database = format!("test_{}", env.uuid().simple());
+        let stage = Self { env, server: server.to_owned(), database };
+        let mut connection = PgConnection::connect(server).await.unwrap();
+        let create = format!("CREATE DATABASE {}", stage.database);
+        connection.execute(AssertSqlSafe(create)).await.unwrap();
         stage
+            .run(
+                "CREATE TABLE written (place bigserial, name text NOT NULL, text text NOT NULL);
+                 CREATE TABLE parents (id int PRIMARY KEY);
+                 CREATE TABLE refused (parent int REFERENCES parents (id) DEFERRABLE INITIALLY DEFERRED)",
+            )
+            .await;
+        stage
+    }
+
+    /// The address of this database, at the server or at what `server` names.
+    pub(crate) fn url_at(&self, server: &str) -> String {
+        let (server, _) = server.rsplit_once('/').unwrap();
+        format!("{server}/{}", self.database)
+    }
+
+    pub(crate) fn url(&self) -> String {
+        self.url_at(&self.server)
     }
 
     /// A connection that is nobody's.
     pub(crate) async fn connect(&self) -> PgConnection {
-        PgConnection::connect(&self.url).await.unwrap()
+        PgConnection::connect(&self.url()).await.unwrap()
     }
 
-    pub(crate) fn sql(&self, sql: &str) -> String {
-        sql.replace("{schema}", &self.schema)
-    }
-
-    pub(crate) async fn run(&self, sql: &str) {
-        let mut connection = self.connect().await;
-        connection.execute(AssertSqlSafe(self.sql(sql))).await.unwrap();
+    pub(crate) async fn run(&self, sql: &'static str) {
+        self.connect().await.execute(sql).await.unwrap();
     }
 
     pub(crate) fn config(&self) -> PostgresConfig {
-        let url = Some(self.url.clone().into());
-        PostgresConfig { url, schema: self.schema.clone(), ..PostgresConfig::default() }
+        PostgresConfig { url: Some(self.url().into()), ..PostgresConfig::default() }
     }
 
     pub(crate) async fn open_with(&self, config: PostgresConfig) -> Arc<dyn Store> {
         Postgres::new().open(config, &self.env).await.unwrap()
-    }
-
-    /// A handler's write; the schema of its tables is told by the connection's own setting.
-    async fn table(tx: &mut Tx<Postgres>, name: &str) -> Result<String, Failure> {
-        // The store's triggers know the schema: the guard's table lies in it.
-        let sql = "SELECT n.nspname::text FROM pg_locks l JOIN pg_class c ON c.oid = l.relation
-            JOIN pg_namespace n ON n.oid = c.relnamespace
-            WHERE l.pid = pg_backend_pid() AND c.relname = 'sessions' LIMIT 1";
-        let schema: String = sqlx::query_scalar(sql).fetch_one(&mut **tx).await?;
-        Ok(format!("{schema}.{name}"))
     }
 }
 
@@ -101,38 +95,33 @@ impl Harness for Stage {
     }
 
     async fn insert(tx: &mut Tx<Postgres>, name: &str, text: &str) -> Result<(), Failure> {
-        let table = Self::table(tx, "written").await?;
-        let sql = format!("INSERT INTO {table} (name, text) VALUES ($1, $2)");
-        sqlx::query(AssertSqlSafe(sql)).bind(name).bind(text).execute(&mut **tx).await?;
+        let insert = "INSERT INTO written (name, text) VALUES ($1, $2)";
+        sqlx::query(insert).bind(name).bind(text).execute(&mut **tx).await?;
         Ok(())
     }
 
     async fn refuse_at_commit(tx: &mut Tx<Postgres>) -> Result<(), Failure> {
-        let table = Self::table(tx, "refused").await?;
-        sqlx::query(AssertSqlSafe(format!("INSERT INTO {table} VALUES (99)"))).execute(&mut **tx).await?;
+        sqlx::query("INSERT INTO refused VALUES (99)").execute(&mut **tx).await?;
         Ok(())
     }
 
     async fn rows(&self, name: &str) -> Vec<String> {
-        let sql = self.sql("SELECT text FROM {schema}.written WHERE name = $1 ORDER BY place");
-        let mut connection = self.connect().await;
-        sqlx::query_scalar(AssertSqlSafe(sql)).bind(name).fetch_all(&mut connection).await.unwrap()
+        let select = "SELECT text FROM written WHERE name = $1 ORDER BY place";
+        sqlx::query_scalar(select).bind(name).fetch_all(&mut self.connect().await).await.unwrap()
     }
 }
 
 impl Drop for Stage {
-    /// A thread of its own: a drop can't await.
+    /// On a thread of its own: a drop can't await.
     fn drop(&mut self) {
-        let (url, sql) = (self.url.clone(), self.sql("DROP SCHEMA {schema} CASCADE"));
+        let (server, sql) = (self.server.clone(), format!("DROP DATABASE {} WITH (FORCE)", self.database));
         let drop = async move {
-            let mut connection = PgConnection::connect(&url).await?;
-            connection.execute("SET lock_timeout = '5s'").await?;
-            connection.execute(AssertSqlSafe(sql)).await
+            PgConnection::connect(&server).await?.execute(AssertSqlSafe(sql)).await
         };
         let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let dropped = std::thread::spawn(move || runtime().block_on(drop)).join();
         if !matches!(dropped, Ok(Ok(_))) {
-            println!("the schema {} stays behind: {dropped:?}", self.schema);
+            println!("the database {} stays behind: {dropped:?}", self.database);
         }
     }
 }
