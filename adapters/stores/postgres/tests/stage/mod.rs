@@ -1,4 +1,4 @@
-//! A database of its own on the test server, and workers on it.
+//! A schema of its own on the test server, and workers on it.
 
 use std::sync::Arc;
 
@@ -28,22 +28,21 @@ macro_rules! stage {
     };
 }
 
-/// An empty database with the tables of a service in it.
+/// An empty schema with the tables of a service in it, and of the store.
 pub(crate) struct Stage {
     pub(crate) env: Env,
     /// The server's, as the environment names it.
     server: String,
-    pub(crate) database: String,
+    pub(crate) schema: String,
 }
 
 impl Stage {
     pub(crate) async fn new(server: &str) -> Self {
         let env = Env::tokio();
-        let database = format!("test_{}", env.uuid().simple());
-        let stage = Self { env, server: server.to_owned(), database };
-        let mut connection = PgConnection::connect(server).await.unwrap();
-        let create = format!("CREATE DATABASE {}", stage.database);
-        connection.execute(AssertSqlSafe(create)).await.unwrap();
+        let schema = format!("test_{}", env.uuid().simple());
+        let stage = Self { env, server: server.to_owned(), schema };
+        let create = format!("CREATE SCHEMA {}", stage.schema);
+        stage.connect().await.execute(AssertSqlSafe(create)).await.unwrap();
         stage
             .run(
                 "CREATE TABLE written (place bigserial, name text NOT NULL, text text NOT NULL);
@@ -54,14 +53,9 @@ impl Stage {
         stage
     }
 
-    /// The address of this database, at the server or at what `server` names.
-    pub(crate) fn url_at(&self, server: &str) -> String {
-        let (server, _) = server.rsplit_once('/').unwrap();
-        format!("{server}/{}", self.database)
-    }
-
+    /// The server's address; where a statement names no schema, this one is meant.
     pub(crate) fn url(&self) -> String {
-        self.url_at(&self.server)
+        format!("{}?options[search_path]={}", self.server, self.schema)
     }
 
     /// A connection that is nobody's.
@@ -74,7 +68,7 @@ impl Stage {
     }
 
     pub(crate) fn config(&self) -> PostgresConfig {
-        PostgresConfig { url: Some(self.url().into()), ..PostgresConfig::default() }
+        PostgresConfig { url: Some(self.url().into()), schema: self.schema.clone(), ..PostgresConfig::default() }
     }
 
     pub(crate) async fn open_with(&self, config: PostgresConfig) -> Arc<dyn Store> {
@@ -114,14 +108,16 @@ impl Harness for Stage {
 impl Drop for Stage {
     /// On a thread of its own: a drop can't await.
     fn drop(&mut self) {
-        let (server, sql) = (self.server.clone(), format!("DROP DATABASE {} WITH (FORCE)", self.database));
+        let (server, sql) = (self.server.clone(), format!("DROP SCHEMA {} CASCADE", self.schema));
         let drop = async move {
-            PgConnection::connect(&server).await?.execute(AssertSqlSafe(sql)).await
+            let mut connection = PgConnection::connect(&server).await?;
+            connection.execute("SET lock_timeout = '5s'").await?;
+            connection.execute(AssertSqlSafe(sql)).await
         };
         let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let dropped = std::thread::spawn(move || runtime().block_on(drop)).join();
         if !matches!(dropped, Ok(Ok(_))) {
-            println!("the database {} stays behind: {dropped:?}", self.database);
+            println!("the schema {} stays behind: {dropped:?}", self.schema);
         }
     }
 }
