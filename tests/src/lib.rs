@@ -1,7 +1,6 @@
 //! What the workspace's stories are told with: a simulated environment and decorators that fail.
 
-pub mod faults;
-pub mod sim;
+pub use keylane_sim::{faults, world as sim};
 
 #[cfg(doctest)]
 mod pages;

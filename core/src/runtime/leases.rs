@@ -5,7 +5,7 @@
 //! (rule A2). The task that pulls takes leases; whatever empties a key gives its lease back (rule S7).
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use bytes::Bytes;
 use tokio::sync::Notify;
@@ -44,6 +44,8 @@ struct State {
     cancelled: CancellationToken,
     /// Parked events that were released and are on their way.
     releasing: Set<ParkedId>,
+    /// Leases that nothing here knows of, on their way back.
+    strays: Vec<Weak<Tenure>>,
 }
 
 #[derive(Default)]
@@ -78,7 +80,7 @@ impl Leases {
         let of = SceneOf { env: env.clone(), subscription: name, begin };
         let scene = of.scene(&cancelled);
         let lobby = Arc::new(Tenure::of_key(scene, subscription, OfKey::for_all(nobody)));
-        let state = State { session, keys: env.map(), lobby, cancelled, releasing: env.set() };
+        let state = State { session, keys: env.map(), lobby, cancelled, releasing: env.set(), strays: Vec::new() };
         Self {
             of,
             scope,
@@ -242,14 +244,19 @@ impl Leases {
     /// The store says what this session holds: what nothing here knows of is to be given back (rule S7). Called
     /// by the task that takes leases, so that no answer is on its way.
     pub(crate) fn unknown(&self, held: &[LeaseRef]) -> Vec<Arc<Tenure>> {
-        let state = self.lock();
+        let mut state = self.lock();
+        state.strays.retain(|stray| stray.strong_count() > 0);
         let known = |lease: &LeaseRef| {
             let same = |tenure: &Arc<Tenure>| tenure.key().is_some_and(|of| of.lease == *lease);
             same(&state.lobby)
+                // Each is given back once, however long the store takes (rule C7).
+                || state.strays.iter().filter_map(Weak::upgrade).any(|stray| same(&stray))
                 || state.keys.get(&lease.lease.key).and_then(|key| key.tenure.as_ref()).is_some_and(same)
         };
         let own = held.iter().filter(|lease| lease.lease.scope == self.scope && !known(lease));
-        own.map(|lease| self.stray(&state, lease.clone())).collect()
+        let strays: Vec<_> = own.map(|lease| self.stray(&state, lease.clone())).collect();
+        state.strays.extend(strays.iter().map(Arc::downgrade));
+        strays
     }
 
     /// A tenure of a lease that nothing runs under, to give it back by.
@@ -287,6 +294,14 @@ impl Leases {
         if self.local {
             state.lobby.lose();
         }
+    }
+
+    /// The session is another one, of which the store does not know that it waits: what waits is to ask anew.
+    pub(crate) fn asks_anew(&self, budget: &Budget) -> Vec<Item> {
+        let mut state = self.lock();
+        let waits = state.keys.iter().filter(|(_, known)| known.tenure.is_none());
+        let waits: Vec<Bytes> = waits.map(|(key, _)| key.clone()).collect();
+        waits.iter().flat_map(|key| state.take(key, budget)).collect()
     }
 
     /// Takes nothing more and starts nothing more; what waits is given to the caller.

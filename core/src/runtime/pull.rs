@@ -163,7 +163,12 @@ impl Puller {
     async fn read_controls(&mut self) {
         for control in self.sub.control.take(usize::MAX) {
             match control {
-                Control::NewSession => self.claim_all_again(),
+                Control::NewSession => {
+                    self.claim_all_again();
+                    if let Some(leases) = &self.sub.leases {
+                        admit::admit(&self.sub, &*self.store, leases.asks_anew(&self.sub.budget)).await;
+                    }
+                }
                 Control::Wanted(claim) => self.wanted(&claim),
                 Control::Gone(claim) => self.gone(&claim),
                 Control::Repositioned(claim) => self.repositioned(&claim),

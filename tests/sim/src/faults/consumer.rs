@@ -1,96 +1,17 @@
-//! A broker whose pulls are late or fail, whose connections are cut, and which refuses positions.
+//! A consumer of a faulty broker.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use keylane::broker::{
-    Base, Bounds, Broker, Capabilities, Change, Consumer, ConsumerSpec, Handback, Partition, Publisher,
-    Pulled, Start,
-};
+use keylane::broker::{Base, Bounds, Capabilities, Change, Consumer, Handback, Partition, Pulled, Start};
 use keylane::delivery::{Settled, Ticket};
-use keylane::env::Env;
 use keylane::{Error, ErrorKind};
 
-use super::Link;
+use super::broker::Way;
 
-/// How a faulty broker behaves. Chances are in thousandths.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct BrokerFaults {
-    /// A pull begins up to this much later.
-    pub pull_latency_max: Duration,
-    /// A pull fails, and another one works.
-    pub pull_refused: u64,
-    /// The connection is replaced: all partitions are lost and assigned again, and what was not settled
-    /// comes again.
-    pub severed: u64,
-    /// Positions are not taken.
-    pub commit_refused: u64,
-}
-
-/// Who looks on from where the broker stands.
-pub trait BrokerEyes: Send + Sync + 'static {
-    /// The broker was told that so much is finished.
-    fn told(&self, bases: &[Base]);
-}
-
-/// Nobody looks.
-impl BrokerEyes for () {
-    fn told(&self, _bases: &[Base]) {}
-}
-
-/// A broker for one worker, with faults.
-pub struct FaultyBroker {
-    inner: Arc<dyn Broker>,
-    way: Way,
-}
-
-/// What broker and consumer share.
-#[derive(Clone)]
-struct Way {
-    env: Env,
-    faults: BrokerFaults,
-    link: Link,
-    eyes: Arc<dyn BrokerEyes>,
-}
-
-impl FaultyBroker {
-    /// Decorates `inner` for one worker.
-    #[must_use]
-    pub fn new(
-        inner: Arc<dyn Broker>,
-        env: Env,
-        faults: BrokerFaults,
-        link: Link,
-        eyes: Arc<dyn BrokerEyes>,
-    ) -> Self {
-        Self { inner, way: Way { env, faults, link, eyes } }
-    }
-}
-
-#[async_trait]
-#[deny(clippy::missing_trait_methods)]
-impl Broker for FaultyBroker {
-    fn capabilities(&self) -> Capabilities {
-        self.inner.capabilities()
-    }
-
-    async fn consumer(&self, spec: ConsumerSpec) -> Result<Arc<dyn Consumer>, Error> {
-        let inner = self.inner.consumer(spec).await?;
-        Ok(Arc::new(FaultyConsumer { inner, way: self.way.clone(), seat: Mutex::default() }))
-    }
-
-    async fn publisher(&self) -> Result<Arc<dyn Publisher>, Error> {
-        self.inner.publisher().await
-    }
-
-    async fn close(&self) {
-        self.inner.close().await;
-    }
-}
-
-struct FaultyConsumer {
+pub(super) struct FaultyConsumer {
     inner: Arc<dyn Consumer>,
     way: Way,
     seat: Mutex<Seat>,
@@ -105,20 +26,11 @@ struct Seat {
     news: VecDeque<Change>,
 }
 
-impl Way {
-    fn hits(&self, thousandths: u64) -> bool {
-        thousandths > 0 && self.env.random() % 1000 < thousandths
-    }
-
-    fn refuse(&self, thousandths: u64, what: &str) -> Result<(), Error> {
-        if self.link.is_cut(&self.env) || self.hits(thousandths) {
-            return Err(Error::new(ErrorKind::Broker, format!("simulated: {what}")));
-        }
-        Ok(())
-    }
-}
-
 impl FaultyConsumer {
+    pub(super) fn new(inner: Arc<dyn Consumer>, way: Way) -> Self {
+        Self { inner, way, seat: Mutex::default() }
+    }
+
     fn seat(&self) -> MutexGuard<'_, Seat> {
         self.seat.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -142,6 +54,7 @@ impl FaultyConsumer {
             Pulled::Deliveries(mut deliveries) => {
                 let seat = self.seat();
                 deliveries.retain(|delivery| !seat.severed.contains(&delivery.place.partition));
+                deliveries.iter_mut().for_each(|delivery| self.way.eyes.handed(delivery));
                 Pulled::Deliveries(deliveries)
             }
             Pulled::Change(change) => Pulled::Change(self.changed(change)),
@@ -220,6 +133,13 @@ impl Consumer for FaultyConsumer {
     }
 
     async fn settle(&self, batch: Vec<Settled>) -> Result<Vec<u64>, Error> {
+        for settled in &batch {
+            self.way.eyes.settled(settled.ticket.number(), settled.settlement);
+        }
+        if let Err(error) = self.way.refuse(self.way.faults.settle_refused, "settling failed") {
+            self.way.eyes.unheard();
+            return Err(error);
+        }
         self.inner.settle(batch).await
     }
 

@@ -2,25 +2,30 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use keylane::event::Meta;
 use keylane::memory::Memory;
 use keylane::{Batch, Context, Effects, Env, Failure, RawEvent, Routes, State, Tx, route};
 
-use super::history::{Event, History};
-use super::mix::Mix;
+use crate::event::Event;
+use crate::faults::Calm;
+use crate::history::History;
+use crate::mix::Mix;
+use crate::world::Node;
 
 /// What a worker's handlers know.
 #[derive(Clone)]
-pub(super) struct Service {
-    pub(super) mix: Mix,
-    pub(super) history: History,
-    pub(super) memory: Memory,
-    pub(super) node: usize,
-    pub(super) env: Env,
+pub(crate) struct Service {
+    pub(crate) mix: Mix,
+    pub(crate) history: History,
+    pub(crate) memory: Memory,
+    pub(crate) node: Node,
+    pub(crate) env: Env,
+    pub(crate) calm: Calm,
 }
 
 impl Service {
-    pub(super) fn routes(self) -> Routes {
+    pub(crate) fn routes(self) -> Routes {
         let routes = Routes::new();
         let routes = match (self.mix.batch, self.mix.spawned) {
             (false, false) => routes.on("tick", single),
@@ -32,10 +37,10 @@ impl Service {
     }
 
     /// What is committed of a key, as this handler sees it.
-    async fn look(&self, event: &Event) {
+    async fn look(&self, event: Event) {
         let stored = self.memory.read("last", event.key_text()).await;
         let seen = stored.and_then(|text| std::str::from_utf8(&text).ok()?.parse().ok()).unwrap_or(0);
-        self.history.saw(self.node, *event, seen);
+        self.history.saw(self.node.number(), event, seen);
     }
 
     async fn pause(&self) {
@@ -44,14 +49,33 @@ impl Service {
     }
 
     fn hits(&self, thousandths: u64) -> bool {
-        thousandths > 0 && self.env.random() % 1000 < thousandths
+        thousandths > 0 && !self.calm.is() && self.env.random() % 1000 < thousandths
+    }
+
+    /// What befalls the whole call.
+    async fn ordeal(&self, events: &[Event]) {
+        if events.iter().any(|event| self.mix.is_fatal(*event)) {
+            self.history.killed(self.node.number(), events[0]);
+            self.node.crash_after(1);
+        }
+        if self.hits(self.mix.handler_hangs) {
+            events.iter().for_each(|event| self.history.failed(*event));
+            self.env.sleep(Duration::from_secs(3600)).await;
+        }
+        if self.hits(self.mix.handler_panics) {
+            events.iter().for_each(|event| self.history.failed(*event));
+            std::panic::panic_any(PANIC);
+        }
     }
 
     /// How the try ends, before anything is written.
-    fn verdict(&self, event: &Event) -> Result<(), Failure> {
-        let failure = if self.mix.is_poison(event.key, event.number) {
+    fn verdict(&self, event: Event) -> Result<(), Failure> {
+        let failure = if self.mix.is_poison(event) {
             let never = Failure::new("simulated: never");
             if event.number.is_multiple_of(2) { never.permanent() } else { never }
+        } else if self.hits(self.mix.handler_fails / 3) {
+            // No attempt: the event is not to blame.
+            return Err(Failure::new("simulated: something it needs is away").unavailable());
         } else if self.hits(self.mix.handler_fails) {
             Failure::new("simulated: a transient failure")
         } else {
@@ -66,7 +90,7 @@ impl Service {
         fx.commit_with(
             (service, events),
             async |mut tx: Tx<Memory>, (service, events): (Self, Vec<Event>)| {
-                for event in &events {
+                for event in events {
                     tx.append("effects", event.to_string());
                     tx.put("last", event.key_text(), event.number.to_string());
                     if service.hits(service.mix.effect_fails) {
@@ -77,6 +101,10 @@ impl Service {
                         service.history.failed(event);
                         tx.refuse_at_commit("simulated: a deferred constraint");
                     }
+                    if service.hits(service.mix.effect_hangs) {
+                        service.history.failed(event);
+                        service.env.sleep(Duration::from_secs(3600)).await;
+                    }
                 }
                 tx.done()
             },
@@ -84,9 +112,12 @@ impl Service {
     }
 }
 
-fn event_of(meta: &Meta, number: u64) -> Event {
-    let key = meta.key_text().and_then(|key| key.strip_prefix('k')?.parse().ok());
-    Event { key: key.expect("keys are k and a number"), number }
+/// What a simulated panic carries: a hook tells it from a real one.
+pub(crate) const PANIC: &str = "simulated: a panic";
+
+fn event_of(meta: &Meta, payload: &[u8]) -> Event {
+    let key = meta.key_text().unwrap_or_default();
+    Event::of(key.as_bytes(), payload).expect("keys are k and a number, payloads a number")
 }
 
 async fn single(
@@ -95,34 +126,35 @@ async fn single(
     mut fx: Effects<Memory>,
     cx: Context,
 ) -> Result<(), Failure> {
-    let number: u64 = std::str::from_utf8(&event)?.parse()?;
-    let event = event_of(event.meta(), number);
-    let run = service.history.begin(service.node, &[(event, cx.attempt())]);
-    service.look(&event).await;
+    let event = event_of(event.meta(), &event);
+    let run = service.history.begin(service.node.number(), &[(event, cx.attempt())]);
+    service.look(event).await;
+    service.ordeal(&[event]).await;
     service.pause().await;
-    service.verdict(&event)?;
+    service.verdict(event)?;
     service.record(&mut fx, vec![event]);
     run.ends();
     Ok(())
 }
 
 async fn several(
-    batch: Batch<u64>,
+    batch: Batch<Bytes, keylane::Raw>,
     State(service): State<Service>,
     mut fx: Effects<Memory>,
 ) -> Result<(), Failure> {
-    let events: Vec<Event> = batch.iter().map(|item| event_of(item.meta(), *item)).collect();
+    let events: Vec<Event> = batch.iter().map(|item| event_of(item.meta(), &item)).collect();
     let tries: Vec<_> = events.iter().copied().zip(batch.iter().map(|item| item.attempt())).collect();
-    let run = service.history.begin(service.node, &tries);
+    let run = service.history.begin(service.node.number(), &tries);
     for (at, event) in events.iter().enumerate() {
         // The others of its key are before it in the same transaction.
         if !events[..at].iter().any(|before| before.key == event.key) {
-            service.look(event).await;
+            service.look(*event).await;
         }
     }
+    service.ordeal(&events).await;
     service.pause().await;
     for (item, event) in batch.iter().zip(&events) {
-        if let Err(failure) = service.verdict(event) {
+        if let Err(failure) = service.verdict(*event) {
             batch.fail(item, failure);
         }
     }

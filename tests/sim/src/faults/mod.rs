@@ -2,9 +2,12 @@
 //! through them.
 
 mod broker;
+mod calm;
+mod consumer;
 mod link;
 mod store;
 
 pub use broker::{BrokerEyes, BrokerFaults, FaultyBroker};
+pub use calm::Calm;
 pub use link::Link;
 pub use store::{FaultyStore, StoreEyes, StoreFaults};

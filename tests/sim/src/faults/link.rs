@@ -15,6 +15,8 @@ pub struct Link(Arc<Shared>);
 struct Shared {
     cut_until: Mutex<Instant>,
     mute_until: Mutex<Instant>,
+    /// Until when every answer takes so long.
+    slow: Mutex<(Instant, Duration)>,
     cut: Notify,
 }
 
@@ -28,6 +30,27 @@ impl Link {
     /// For this long calls get no answer at all; then they fail.
     pub fn mute(&self, env: &Env, time: Duration) {
         *lock(&self.0.mute_until) = env.now() + time;
+    }
+
+    /// For this long every answer takes up to `by` longer.
+    pub fn slow(&self, env: &Env, time: Duration, by: Duration) {
+        *self.0.slow.lock().unwrap_or_else(PoisonError::into_inner) = (env.now() + time, by);
+    }
+
+    /// All is well again.
+    pub fn mend(&self) {
+        *lock(&self.0.cut_until) = Instant::default();
+        *lock(&self.0.mute_until) = Instant::default();
+        *self.0.slow.lock().unwrap_or_else(PoisonError::into_inner) = (Instant::default(), Duration::ZERO);
+    }
+
+    /// The time that an answer takes beyond the usual.
+    pub(super) async fn be_slow(&self, env: &Env) {
+        let (until, by) = *self.0.slow.lock().unwrap_or_else(PoisonError::into_inner);
+        if env.now() < until {
+            let most = u64::try_from(by.as_micros()).unwrap_or(u64::MAX).max(1);
+            env.sleep(Duration::from_micros(env.random() % most)).await;
+        }
     }
 
     /// Waits where there is no answer; true when there was none.

@@ -38,7 +38,12 @@ struct State {
     timer_number: u64,
     nodes: Vec<NodeState>,
     trace: Vec<String>,
+    /// Polls since time last went on.
+    still: u64,
 }
+
+/// More polls than this without time going on: some task wakes itself, and nothing will ever end.
+const STILL_MAX: u64 = 200_000;
 
 #[derive(Default)]
 struct NodeState {
@@ -66,6 +71,7 @@ impl World {
             timer_number: 0,
             nodes: Vec::new(),
             trace: Vec::new(),
+            still: 0,
         };
         Self(Arc::new(Shared { state: Mutex::new(state), woken: Arc::default() }))
     }
@@ -102,13 +108,19 @@ impl World {
         self.lock().trace.clone()
     }
 
+    /// True when time does not go on any more, because some task wakes itself for ever.
+    #[must_use]
+    pub fn spins(&self) -> bool {
+        self.lock().still > STILL_MAX
+    }
+
     /// Runs until `done` says so or virtual time reaches `limit`; true when done.
     pub fn run_until(&self, limit: Duration, mut done: impl FnMut() -> bool) -> bool {
         loop {
             if done() {
                 return true;
             }
-            if self.now() >= limit || !self.step() {
+            if self.now() >= limit || self.spins() || !self.step() {
                 return done();
             }
         }
@@ -149,6 +161,7 @@ impl World {
         let waker = Waker::from(Arc::new(TaskWaker { id, woken: self.0.woken.clone() }));
         let over = future.as_mut().poll(&mut Context::from_waker(&waker)).is_ready();
         let mut state = self.lock();
+        state.still += 1;
         let node = state.tasks.node(id);
         let node = &mut state.nodes[node];
         node.polls += 1;
@@ -191,7 +204,10 @@ impl World {
     fn advance(&self) -> bool {
         let mut state = self.lock();
         let Some(((at, _), waker)) = state.timers.pop_first() else { return false };
-        state.now = state.now.max(at);
+        if at > state.now {
+            state.now = at;
+            state.still = 0;
+        }
         let mut due = vec![waker];
         while state.timers.first_key_value().is_some_and(|((next, _), _)| *next <= at) {
             due.extend(state.timers.pop_first().map(|(_, waker)| waker));
@@ -221,6 +237,12 @@ impl Node {
     /// Goes on after [`freeze`](Self::freeze).
     pub fn thaw(&self) {
         self.world.lock().nodes[self.number].frozen = false;
+    }
+
+    /// True while it is stopped.
+    #[must_use]
+    pub fn is_frozen(&self) -> bool {
+        self.world.lock().nodes[self.number].frozen
     }
 
     /// Drops all its tasks at their current await. Not to be called from one of them.

@@ -1,0 +1,1 @@
+//! Every mutant is caught.
