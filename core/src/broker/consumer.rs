@@ -35,6 +35,11 @@ use crate::text::Text;
 /// - `settle_by_entry`: settling one delivery never settles another; a partial failure is repeated for
 ///   the failed entries alone.
 /// - `stale_settle_is_harmless`: a ticket or base of an older epoch changes nothing.
+/// - `replaced_connection_voids_what_was_delivered`: without partitions, [`Change::Void`] comes before the first
+///   delivery of a new connection; what was delivered before comes again under the new epoch, and settling its
+///   tickets names them. Offsets go on growing.
+/// - `unsettled_never_exceeds_its_bound`: where each delivery is settled on its own, at most `unsettled_max` of them
+///   are out at a time; each that is settled or given back makes room, also behind one that is not.
 /// - `pause_stops_only_its_partition`: a paused partition delivers nothing, the others go on, and the
 ///   member stays in its group however long it lasts.
 /// - `revoking_waits_for_handback`: a partition moves to another member only after the handback, or its limit.

@@ -98,6 +98,13 @@ impl<'a, T> Item<'a, T> {
         self.item.attempt
     }
 
+    /// See [`Context::fencing_token`](super::Context::fencing_token). Items of a batch may have different ones, where
+    /// the broker has no partitions.
+    #[must_use]
+    pub fn fencing_token(&self) -> u64 {
+        self.item.token
+    }
+
     /// The same text for each attempt at this event; see
     /// [`Context::idempotency_key`](super::Context::idempotency_key).
     #[must_use]

@@ -37,6 +37,8 @@ pub struct CallItem {
     pub envelope: Arc<Envelope>,
     /// Which try this is, counted from 1.
     pub attempt: u32,
+    /// The fencing token: its partition's epoch, or its key's. It only grows for a key.
+    pub token: u64,
 }
 
 /// One item without an allocation, or many.
@@ -59,14 +61,12 @@ impl Items {
     }
 }
 
-/// What the events of one partition's tenure share.
+/// What the events of a call share.
 pub struct Scene {
     /// Time and chance.
     pub env: Env,
     /// The subscription's name, part of every idempotency key.
     pub subscription: Arc<str>,
-    /// The fencing token: the claim's epoch. It only grows per partition.
-    pub epoch: u64,
     /// Ready when the handler should come to an end soon: drain, or the partition goes elsewhere.
     pub cancelled: CancellationToken,
     /// How a handler opens a transaction of its own.

@@ -50,7 +50,7 @@ impl Context {
     /// replaced without knowing.
     #[must_use]
     pub fn fencing_token(&self) -> u64 {
-        self.scene.epoch
+        self.item.token
     }
 
     /// Ready when the handler should come to an end soon: the service stops, or the key goes to
@@ -61,7 +61,7 @@ impl Context {
     }
 }
 
-/// The conditions that a batch handler runs under. Attempt and idempotency key belong to each
+/// The conditions that a batch handler runs under. Attempt, idempotency key and fencing token belong to each
 /// [`Item`](super::Item).
 #[derive(Clone)]
 pub struct BatchContext {
@@ -69,12 +69,6 @@ pub struct BatchContext {
 }
 
 impl BatchContext {
-    /// See [`Context::fencing_token`].
-    #[must_use]
-    pub fn fencing_token(&self) -> u64 {
-        self.scene.epoch
-    }
-
     /// See [`Context::cancelled`].
     pub async fn cancelled(&self) {
         self.scene.cancelled.cancelled().await;
@@ -111,6 +105,6 @@ impl fmt::Debug for Context {
 
 impl fmt::Debug for BatchContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("BatchContext").field("fencing_token", &self.fencing_token()).finish_non_exhaustive()
+        f.debug_struct("BatchContext").finish_non_exhaustive()
     }
 }

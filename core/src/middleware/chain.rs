@@ -109,9 +109,13 @@ impl Chain {
         }
     }
 
-    /// Starts the call of these items, which share a tenure and a route.
+    /// Starts the call of these items, which share a route, and a partition where there are any.
     pub(crate) fn call(&self, route: &Route, items: &[Item]) -> Started {
-        let call = |item: &Item| CallItem { envelope: item.envelope.clone(), attempt: item.attempts() + 1 };
+        let call = |item: &Item| CallItem {
+            envelope: item.envelope.clone(),
+            attempt: item.attempts() + 1,
+            token: item.tenure.token(),
+        };
         let events = match items {
             [item] if route.batch_max.is_none() => Items::One(call(item)),
             items => Items::Many(items.iter().map(call).collect()),

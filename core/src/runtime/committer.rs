@@ -288,24 +288,32 @@ impl Committer {
         for (event, fate) in group.events().zip(fates) {
             open[event.hold] |= !event.is_over(fate) && *fate != Fate::Excluded;
         }
-        let sealed = round.tenures.iter().enumerate().filter(|(at, _)| round.sealed[*at]);
-        for (at, tenure) in sealed {
-            let Some(subscription) = self.subscription(tenure.subscription) else { continue };
-            let Some(of) = tenure.key() else { continue };
+        for (at, tenure) in round.tenures.iter().enumerate() {
             if given_back(at) {
-                of.end();
-                subscription.key_over(tenure);
-            } else if certain && open[at] && !tenure.is_lost() {
-                tenure.unseal();
-                subscription.key_kept(tenure);
-            } else {
+                self.key_over(tenure);
+            } else if round.sealed[at] {
+                if certain && open[at] && !tenure.is_lost() {
+                    tenure.unseal();
+                    if let Some(subscription) = self.subscription(tenure.subscription) {
+                        subscription.key_kept(tenure);
+                    }
+                    continue;
+                }
                 // Gone, or nobody knows (rule S6): whatever is left of it is admitted anew.
                 tenure.lose();
-                if tenure.is_empty() {
-                    of.end();
-                    subscription.key_over(tenure);
-                }
             }
+            if tenure.is_lost() && tenure.is_empty() {
+                self.key_over(tenure);
+            }
+        }
+    }
+
+    /// Nothing of the key is left here, nor in the store for us.
+    fn key_over(&self, tenure: &Arc<Tenure>) {
+        let Some(of) = tenure.key().filter(|of| !of.is_kept() && !of.is_over()) else { return };
+        of.end();
+        if let Some(subscription) = self.subscription(tenure.subscription) {
+            subscription.key_over(tenure);
         }
     }
 
@@ -415,11 +423,8 @@ impl Round {
     /// Adds a letter, or gives it back when it has to wait for the next group.
     fn add(&mut self, letter: Letter) -> Option<Letter> {
         match letter {
-            Letter::GiveBack(tenure) => {
-                if !tenure.is_lost() {
-                    self.hold(&tenure);
-                }
-            }
+            // Also of one that was lost meanwhile: it ends with the answer.
+            Letter::GiveBack(tenure) => drop(self.hold(&tenure)),
             Letter::Flush(tenure, answer) => {
                 if let Some(tenure) = tenure.filter(|tenure| !tenure.is_lost()) {
                     self.hold(&tenure);

@@ -78,6 +78,14 @@ impl Item {
         self.history.as_ref().is_some_and(|history| history.mark == Mark::Made)
     }
 
+    /// It does not run for now: its place among the marked is free, and it is marked anew before it does (rule T1).
+    pub(crate) fn unmark(&mut self) {
+        if let Some(history) = self.history.as_deref_mut().filter(|history| history.mark == Mark::Made) {
+            history.mark = Mark::Wanted;
+            history.marked = None;
+        }
+    }
+
     /// Until when it waits, if it does at `now`.
     pub(crate) fn not_before(&self, now: Instant) -> Option<Instant> {
         let until = self.history.as_ref()?.not_before?;

@@ -76,7 +76,7 @@ impl Leases {
         let cancelled = CancellationToken::new();
         let nobody = LeaseRef { lease: LeaseKey { scope: scope.clone(), key: Bytes::new() }, token: 0 };
         let of = SceneOf { env: env.clone(), subscription: name, begin };
-        let scene = of.scene(0, &cancelled);
+        let scene = of.scene(&cancelled);
         let lobby = Arc::new(Tenure::of_key(scene, subscription, OfKey::for_all(nobody)));
         let state = State { session, keys: env.map(), lobby, cancelled, releasing: env.set() };
         Self {
@@ -148,7 +148,7 @@ impl Leases {
             return None;
         }
         let lease = LeaseRef { lease: LeaseKey { scope: self.scope.clone(), key: key.clone() }, token };
-        let scene = self.of.scene(token, &state.cancelled);
+        let scene = self.of.scene(&state.cancelled);
         let of = if self.local { OfKey::for_all(lease) } else { OfKey::new(lease, marks) };
         let tenure = Arc::new(Tenure::of_key(scene, self.subscription, of));
         if self.is_closed() {
@@ -254,7 +254,7 @@ impl Leases {
 
     /// A tenure of a lease that nothing runs under, to give it back by.
     fn stray(&self, state: &State, lease: LeaseRef) -> Arc<Tenure> {
-        let scene = self.of.scene(lease.token, &state.cancelled);
+        let scene = self.of.scene(&state.cancelled);
         Arc::new(Tenure::of_key(scene, self.subscription, OfKey::new(lease, 0)))
     }
 
@@ -366,6 +366,7 @@ pub(crate) struct Freed {
 impl State {
     /// Gives the tenure that the item leaves, where it is to be counted as ended.
     fn move_to_lobby(&mut self, item: &mut Item) -> Arc<Tenure> {
+        item.unmark();
         self.lobby.opened(1);
         std::mem::replace(&mut item.tenure, self.lobby.clone())
     }
@@ -420,12 +421,11 @@ struct SceneOf {
 }
 
 impl SceneOf {
-    fn scene(&self, epoch: u64, cancelled: &CancellationToken) -> Arc<Scene> {
+    fn scene(&self, cancelled: &CancellationToken) -> Arc<Scene> {
         let Self { env, subscription, begin } = self;
         Arc::new(Scene {
             env: env.clone(),
             subscription: subscription.clone(),
-            epoch,
             cancelled: cancelled.clone(),
             begin: begin.clone(),
         })

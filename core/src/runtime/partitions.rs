@@ -295,7 +295,6 @@ impl Partitions {
         let scene = Arc::new(Scene {
             env: self.sub.env.clone(),
             subscription: self.sub.settings.name.clone(),
-            epoch: claim.claim.epoch,
             cancelled: CancellationToken::new(),
             begin: self.sub.begin.clone(),
         });

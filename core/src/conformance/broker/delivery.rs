@@ -82,7 +82,7 @@ pub async fn pull_keeps_partition_order<H: Harness>(harness: &H) {
             assert_eq!((delivery.place.partition, delivery.place.offset), (partition, offset), "{number}");
         }
     }
-    if stage.can.ordered {
+    if member.can.ordered {
         assert!(
             by_key.values().all(|numbers| numbers.is_sorted()),
             "in the order of publication: {by_key:?}"

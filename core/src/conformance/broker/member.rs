@@ -24,6 +24,8 @@ pub(super) struct Member<'h, H> {
     pub(super) started: BTreeMap<Partition, u64>,
     /// Start what is assigned at its origin.
     pub(super) auto: bool,
+    /// Without partitions: the least epoch of what comes now.
+    epoch: u64,
 }
 
 /// What came by a pull, revocations apart.
@@ -34,19 +36,16 @@ pub(super) enum Came {
     Revoking(Vec<Partition>, Handback),
     /// The partition, the epoch under which it was read, and why.
     Broken(Partition, u64, Error),
+    /// What was delivered under lower epochs than this is void.
+    Void(u64),
     /// Nothing within the time, or a fault that may pass.
     Nothing,
 }
 
 impl<'h, H: Harness> Member<'h, H> {
-    pub(super) fn new(
-        harness: &'h H,
-        can: Capabilities,
-        broker: Arc<dyn Broker>,
-        consumer: Arc<dyn Consumer>,
-    ) -> Self {
-        let (held, started) = (BTreeMap::new(), BTreeMap::new());
-        Self { harness, can, consumer, _broker: broker, held, started, auto: true }
+    pub(super) fn new(harness: &'h H, broker: Arc<dyn Broker>, consumer: Arc<dyn Consumer>) -> Self {
+        let (held, started, can) = (BTreeMap::new(), BTreeMap::new(), consumer.capabilities());
+        Self { harness, can, consumer, _broker: broker, held, started, auto: true, epoch: 0 }
     }
 
     /// One pull, cancelled after `limit`.
@@ -68,10 +67,16 @@ impl<'h, H: Harness> Member<'h, H> {
     }
 
     fn note(&mut self, deliveries: &[Delivery]) {
-        for place in deliveries.iter().map(|delivery| delivery.place).filter(|_| self.can.partitions) {
-            let epoch = self.held.get(&place.partition).copied();
-            assert!(epoch.is_some_and(|epoch| epoch > 0), "{place:?} was delivered and not started");
-            assert_eq!(epoch, Some(place.epoch), "the epoch that start gave");
+        for place in deliveries.iter().map(|delivery| delivery.place) {
+            if self.can.partitions {
+                let epoch = self.held.get(&place.partition).copied();
+                assert!(epoch.is_some_and(|epoch| epoch > 0), "{place:?} was delivered and not started");
+                assert_eq!(epoch, Some(place.epoch), "the epoch that start gave");
+            } else {
+                assert_eq!(place.partition, 0, "where everything of a broker without partitions lies");
+                assert!(self.epoch == 0 || self.epoch == place.epoch, "{place:?} under epoch {}", self.epoch);
+                self.epoch = place.epoch;
+            }
             let next = self.started.insert(place.partition, place.offset + 1);
             assert!(next.is_none_or(|next| next <= place.offset), "{place:?} after offset {next:?}");
         }
@@ -99,7 +104,12 @@ impl<'h, H: Harness> Member<'h, H> {
                 Came::Revoking(partitions, handback)
             }
             Change::Broken { partition, epoch, error } => Came::Broken(partition, epoch, error),
-            Change::Void { .. } => Came::Change,
+            Change::Void { epoch } => {
+                assert!(!self.can.partitions, "a broker with partitions says what it lost");
+                assert!(epoch > self.epoch, "epoch {epoch} begins after {}", self.epoch);
+                self.epoch = epoch;
+                Came::Void(epoch)
+            }
         }
     }
 
@@ -132,6 +142,20 @@ impl<'h, H: Harness> Member<'h, H> {
                 texts()
             );
         }
+        taken
+    }
+
+    /// Pulls with many more credits than deliveries are wanted, and gets exactly those.
+    pub(super) async fn take_greedily(&mut self, wanted: usize) -> Vec<Delivery> {
+        let mut taken = Vec::new();
+        let deadline = self.harness.env().now() + self.harness.patience();
+        while taken.len() < wanted {
+            if let Came::Deliveries(deliveries) = self.pull(1000, self.harness.patience()).await {
+                taken.extend(deliveries);
+            }
+            assert!(self.harness.env().now() < deadline, "{wanted} deliveries in time; {} came", taken.len());
+        }
+        assert_eq!(taken.len(), wanted, "{:?}", texts(&taken));
         taken
     }
 

@@ -11,13 +11,13 @@
 //! | a consumer polled under a timer loses deliveries | `pull_is_cancel_safe` |
 //! | a shutdown hangs, above all with the broker down | `close_is_bounded` |
 //! | a dead channel, a deleted queue, an ended stream is silence | `pull_resumes_by_itself` |
-//! | a redelivery runs beside the handler that a cut left running | the runtime's stories; the stale settle: `stale_settle_is_harmless` |
-//! | a stale settle settles another delivery | `stale_settle_is_harmless`, `settle_by_entry` |
+//! | a redelivery runs beside the handler that a cut left running | the runtime's stories; that it is told of the cut, and the stale settle: `replaced_connection_voids_what_was_delivered` |
+//! | a stale settle settles another delivery | `stale_settle_is_harmless`, `replaced_connection_voids_what_was_delivered`, `settle_by_entry` |
 //! | a dead-letter copy to a missing target acks the original | `publish_to_missing_target_fails`; the acking: the runtime's stories |
 //! | a short delay waits behind a long one | no bullet yet: it joins with the first broker that has `delay` |
 //! | after a failure of a key's first event a later one runs | the runtime's stories |
 //! | a redelivered suffix is handled twice | the runtime's stories, and the store's `commit_once` |
-//! | the server ignores credits | `pull_never_exceeds_credits` |
+//! | the server ignores credits | `pull_never_exceeds_credits`, `unsettled_never_exceeds_its_bound` |
 //! | unstarted deliveries stay with a worker that shut down | `close_is_bounded` |
 //! | a partial failure of a batch settle is overlooked | `settle_by_entry` |
 //! | out-of-order completion and a crash pass something unfinished | the store's `position_holds_what_survived`, the runtime's stories |
@@ -28,6 +28,7 @@
 mod assignment;
 mod connect;
 mod delivery;
+mod each;
 mod member;
 mod publish;
 mod reading;
@@ -44,6 +45,7 @@ pub use connect::{connect_is_lazy_or_bounded, pull_resumes_by_itself, unknown_so
 pub use delivery::{
     headers_and_key_pass_through, pull_is_cancel_safe, pull_keeps_partition_order, pull_never_exceeds_credits,
 };
+pub use each::{replaced_connection_voids_what_was_delivered, unsettled_never_exceeds_its_bound};
 pub use publish::{
     publish_confirms_each, publish_keeps_key_order, publish_to_missing_target_fails,
     publish_too_large_fails_alone,
@@ -168,6 +170,8 @@ macro_rules! broker_conformance {
             settled_is_not_redelivered
             settle_by_entry
             stale_settle_is_harmless
+            replaced_connection_voids_what_was_delivered
+            unsettled_never_exceeds_its_bound
             pause_stops_only_its_partition
             revoking_waits_for_handback
             close_is_bounded

@@ -53,7 +53,7 @@ pub async fn publish_keeps_key_order<H: Harness>(harness: &H) {
     publisher.close().await;
     let mut member = stage.join("g").await;
     let taken = member.take(150).await;
-    if !stage.can.ordered {
+    if !member.can.ordered {
         return skipped("the order of a key", "the broker keeps none");
     }
     for key in 0..5 {

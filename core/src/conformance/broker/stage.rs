@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::member::Member;
 use super::{Faults, Harness};
-use crate::broker::{Broker, Capabilities, Outgoing, Partition, Publisher, Receipt, Reset};
+use crate::broker::{Broker, Capabilities, ConsumerSpec, Outgoing, Partition, Publisher, Receipt, Reset};
 use crate::conformance::{patience, skipped};
 use crate::error::Error;
 use crate::event::Record;
@@ -62,10 +62,13 @@ impl<'h, H: Harness> Stage<'h, H> {
 
     /// Joins on a connection of its own, as another process would.
     pub(super) async fn join_at(&self, group: &str, reset: Reset) -> Member<'h, H> {
+        self.join_as(self.harness.spec(&self.source, group, reset)).await
+    }
+
+    pub(super) async fn join_as(&self, spec: ConsumerSpec) -> Member<'h, H> {
         let broker = self.harness.broker().await;
-        let spec = self.harness.spec(&self.source, group, reset);
         let consumer = broker.consumer(spec).await.expect("a consumer is made");
-        Member::new(self.harness, self.can.clone(), broker, consumer)
+        Member::new(self.harness, broker, consumer)
     }
 
     /// How far the broker believes that the group is; says so when the harness can't tell.

@@ -39,7 +39,6 @@ fn scene(cancelled: CancellationToken) -> Arc<Scene> {
     Arc::new(Scene {
         env: Env::new(Still),
         subscription: "billing".into(),
-        epoch: 7,
         cancelled,
         begin: Begin::never("a test has none"),
     })
@@ -60,7 +59,7 @@ fn item(kind: &str, at: usize, payload: &str) -> CallItem {
     // A buffer's first clone makes it a shared one, which adapters hand over already.
     drop(payload.clone());
     let envelope = Envelope { meta, payload, raw: None };
-    CallItem { envelope: Arc::new(envelope), attempt: 1 }
+    CallItem { envelope: Arc::new(envelope), attempt: 1, token: 7 }
 }
 
 /// The outcome of a call by the route of its first event's kind.

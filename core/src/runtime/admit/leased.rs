@@ -231,7 +231,10 @@ const HEARD: std::time::Duration = std::time::Duration::from_millis(5);
 
 /// What earlier owners left of an event, as the store said it with the lease.
 pub(super) fn recall(item: &mut Item, said: Admission) {
-    if let Admission::Tried(row) = said {
-        intake::recall(item, Some(*row), false);
-    }
+    let Admission::Tried(row) = said else { return };
+    // Of what was here before, memory may know more than the store yet.
+    let known = item.attempts();
+    intake::recall(item, Some(*row), false);
+    let history = item.history();
+    history.attempts = history.attempts.max(known);
 }

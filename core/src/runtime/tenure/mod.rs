@@ -100,6 +100,14 @@ impl Tenure {
         }
     }
 
+    /// The fencing token: it only grows for a key.
+    pub(crate) fn token(&self) -> u64 {
+        match &self.of {
+            Of::Partition(of) => of.claim.epoch,
+            Of::Key(of) => of.lease.token,
+        }
+    }
+
     pub(crate) fn scope(&self) -> &Scope {
         match &self.of {
             Of::Partition(of) => &of.claim.scope,

@@ -1,0 +1,223 @@
+//! What the supervisor has received and whoever pulls has not taken, and what is open at the broker.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use keylane::broker::{Change, Pulled};
+use keylane::delivery::{Delivery, Place, Settlement, Ticket};
+use keylane::event::Record;
+use keylane::{Error, ErrorKind};
+use lapin::Acker;
+use tokio::sync::Notify;
+
+use super::PARTITION;
+use super::window::{Due, Window};
+use crate::error;
+
+/// A ticket's number is the delivery's offset and, in so many low bits, which queue it came from.
+const QUEUE_BITS: u32 = 8;
+
+/// Shared between the supervisor, the settler and the consumer's handle.
+#[derive(Debug, Default)]
+pub(super) struct Inbox {
+    state: Mutex<State>,
+    arrived: Notify,
+}
+
+#[derive(Debug)]
+struct State {
+    /// Of what comes from now on.
+    epoch: u64,
+    /// A new epoch has begun and nobody was told.
+    void: bool,
+    /// The next delivery's.
+    offset: u64,
+    /// The first one of this epoch: tickets below are void.
+    live_from: u64,
+    /// One for each queue; none while there is no connection.
+    windows: Vec<Window<Acker>>,
+    ready: VecDeque<Delivery>,
+    paused: bool,
+    /// Told once; the supervisor goes on trying.
+    fault: Option<Error>,
+    /// Nothing comes any more.
+    end: Option<End>,
+}
+
+#[derive(Debug)]
+enum End {
+    Closed,
+    /// For good, and told at every pull.
+    Failed(ErrorKind, String),
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            epoch: 1,
+            void: false,
+            offset: 0,
+            live_from: 0,
+            windows: Vec::new(),
+            ready: VecDeque::new(),
+            paused: false,
+            fault: None,
+            end: None,
+        }
+    }
+}
+
+/// One message as it came.
+pub(super) struct Arrival {
+    pub(super) queue: usize,
+    pub(super) record: Record,
+    pub(super) attempt: Option<u32>,
+    pub(super) acker: Acker,
+}
+
+/// A word to the broker of one delivery alone.
+#[derive(Debug)]
+pub(super) enum Word {
+    GiveBack(Acker),
+    Reject(Acker),
+}
+
+impl Inbox {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    // Whoever pulls.
+
+    /// Takes what there is, at most `credits` deliveries; `None` when there is nothing yet. Nothing is taken before it
+    /// is returned, so that a dropped wait loses nothing.
+    pub(super) fn take(&self, credits: usize) -> Option<Result<Pulled, Error>> {
+        let mut state = self.state();
+        if std::mem::take(&mut state.void) {
+            return Some(Ok(Pulled::Change(Change::Void { epoch: state.epoch })));
+        }
+        if !state.paused && credits > 0 && !state.ready.is_empty() {
+            let count = credits.min(state.ready.len());
+            return Some(Ok(Pulled::Deliveries(state.ready.drain(..count).collect())));
+        }
+        if let Some(fault) = state.fault.take() {
+            return Some(Err(fault));
+        }
+        match &state.end {
+            Some(End::Closed) => Some(Err(error::closed("rabbitmq consumer"))),
+            Some(End::Failed(kind, what)) => {
+                Some(Err(Error::new(*kind, what.clone()).with_class(keylane::Class::Permanent)))
+            }
+            None => None,
+        }
+    }
+
+    /// Waits until a look may find something. A notice that came before is kept.
+    pub(super) async fn arrived(&self) {
+        self.arrived.notified().await;
+    }
+
+    pub(super) fn pause(&self, paused: bool) {
+        self.state().paused = paused;
+        self.arrived.notify_one();
+    }
+
+    // The supervisor.
+
+    /// A connection is there, with so many queues.
+    pub(super) fn open(&self, queues: usize) {
+        let mut state = self.state();
+        state.windows.resize_with(queues, Window::default);
+        state.fault = None;
+    }
+
+    pub(super) fn put(&self, arrivals: Vec<Arrival>) {
+        let mut state = self.state();
+        for Arrival { queue, record, attempt, acker } in arrivals {
+            let offset = state.offset;
+            // After `void` or `end`: nobody may settle it, and it comes again.
+            let Some(window) = state.windows.get_mut(queue) else { continue };
+            window.delivered(offset, acker);
+            state.offset += 1;
+            let place = Place { partition: PARTITION, epoch: state.epoch, offset };
+            let ticket = Ticket::new(offset << QUEUE_BITS | queue as u64);
+            state.ready.push_back(Delivery { record, place, attempt, ticket });
+        }
+        drop(state);
+        self.arrived.notify_one();
+    }
+
+    /// The connection is gone, and all that came by it will come again.
+    pub(super) fn void(&self) {
+        let mut state = self.state();
+        state.forget();
+        state.epoch += 1;
+        state.void = true;
+        drop(state);
+        self.arrived.notify_one();
+    }
+
+    /// A try to connect failed; the next one follows.
+    pub(super) fn fault(&self, error: Error) {
+        self.state().fault = Some(error);
+        self.arrived.notify_one();
+    }
+
+    /// Nothing will come until somebody mends something.
+    pub(super) fn fail(&self, error: &Error) {
+        self.end(End::Failed(error.kind(), error.to_string()));
+    }
+
+    pub(super) fn close(&self) {
+        self.end(End::Closed);
+    }
+
+    fn end(&self, end: End) {
+        let mut state = self.state();
+        state.forget();
+        state.end.get_or_insert(end);
+        drop(state);
+        self.arrived.notify_one();
+    }
+
+    // The settler.
+
+    /// Notes what became of a delivery. `Err`: the broker doesn't know the ticket any more.
+    pub(super) fn settle(&self, ticket: u64, settlement: Settlement) -> Result<Option<Word>, ()> {
+        let (offset, queue) = (ticket >> QUEUE_BITS, queue_of(ticket));
+        let mut state = self.state();
+        let live = offset >= state.live_from;
+        let window = state.windows.get_mut(queue).filter(|_| live).ok_or(())?;
+        match settlement {
+            Settlement::Ack => window.finish(offset).then_some(None).ok_or(()),
+            Settlement::Release | Settlement::RetryLater(_) => {
+                window.give_back(offset).map(|acker| Some(Word::GiveBack(acker))).ok_or(())
+            }
+            Settlement::Reject => window.give_back(offset).map(|acker| Some(Word::Reject(acker))).ok_or(()),
+        }
+    }
+
+    /// What is to be told of each queue that has something.
+    pub(super) fn due(&self, held_max: usize) -> Vec<(usize, Due<Acker>)> {
+        let mut state = self.state();
+        let all = state.windows.iter_mut().map(|window| window.due(held_max)).enumerate();
+        all.filter(|(_, due)| due.up_to.is_some() || !due.single.is_empty()).collect()
+    }
+
+    pub(super) fn holds(&self) -> bool {
+        self.state().windows.iter().any(Window::holds)
+    }
+}
+
+impl State {
+    fn forget(&mut self) {
+        self.windows.clear();
+        self.ready.clear();
+        self.live_from = self.offset;
+    }
+}
+
+/// Which queue a ticket came from.
+pub(super) fn queue_of(ticket: u64) -> usize {
+    (ticket & ((1 << QUEUE_BITS) - 1)) as usize
+}

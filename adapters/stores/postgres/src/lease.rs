@@ -1,0 +1,28 @@
+//! Leases: what a session holds. They are taken by admission and given back by commits.
+
+use keylane::Error;
+use keylane::store::{LeaseKey, LeaseRef, SessionId};
+use sqlx::{AssertSqlSafe, Row};
+
+use crate::PostgresStore;
+use crate::numbers::unsigned;
+
+/// S7: for the comparison with the lanes.
+pub(crate) async fn leases(store: &PostgresStore, session: SessionId) -> Result<Vec<LeaseRef>, Error> {
+    let mut link = store.database.work().await?;
+    let read = async {
+        link.begin_if_needed().await?;
+        let sql = "SELECT scope, key, token FROM {keylane}.leases WHERE owner = $1 ORDER BY scope, key";
+        let rows =
+            sqlx::query(AssertSqlSafe(store.database.sql(sql))).bind(session.0).fetch_all(&mut *link).await;
+        rows.map_err(|error| link.broke("could not read the session's leases", error))
+    };
+    let read = read.await;
+    let mut leases = Vec::new();
+    for row in link.end(read).await? {
+        let scope = store.scopes.scope(&store.database, row.get("scope")).await?;
+        let lease = LeaseKey { scope, key: row.get::<Vec<u8>, _>("key").into() };
+        leases.push(LeaseRef { lease, token: unsigned(row.get("token")) });
+    }
+    Ok(leases)
+}
