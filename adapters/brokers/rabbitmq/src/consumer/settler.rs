@@ -144,3 +144,63 @@ async fn acknowledge(queue: usize, due: Due<Acker>) -> Option<usize> {
     }
     (!alive).then_some(queue)
 }
+
+#[cfg(test)]
+mod tests {
+    use keylane::broker::Pulled;
+    use keylane::delivery::{Delivery, Settlement};
+    use keylane::event::Record;
+
+    use super::super::inbox::Arrival;
+    use super::*;
+
+    /// An inbox with so many deliveries of one queue, and the right to settle each of them at the broker.
+    fn full(count: u64) -> (Arc<Inbox>, Vec<Delivery>, Vec<Acker>) {
+        let inbox = Arc::new(Inbox::default());
+        inbox.open(1);
+        let mock = |tag| lapin::message::Delivery::mock(tag, "".into(), "".into(), false, Vec::new()).acker;
+        let ackers: Vec<Acker> = (1..=count).map(mock).collect();
+        let arrival = |acker| Arrival { queue: 0, record: Record::new(""), attempt: None, acker };
+        inbox.put(ackers.iter().cloned().map(arrival).collect());
+        match inbox.take(100) {
+            Some(Ok(Pulled::Deliveries(deliveries))) => (inbox, deliveries, ackers),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    async fn settle(inbox: &Arc<Inbox>, batch: Vec<Settled>) -> Vec<u64> {
+        let (calls, queue) = mpsc::channel(1);
+        let limit = Duration::from_secs(60);
+        let env = Env::tokio();
+        let settler = Settler { env, inbox: Arc::clone(inbox), calls: queue, held_max: 0, limit };
+        let (answer, lost) = oneshot::channel();
+        calls.send(Call { batch, answer }).await.expect("the settler listens");
+        drop(calls);
+        settler.run().await;
+        lost.await.expect("an answer")
+    }
+
+    #[tokio::test]
+    async fn what_a_dead_channel_can_not_be_told_is_lost() {
+        for settlement in [Settlement::Ack, Settlement::Release, Settlement::Reject] {
+            let (inbox, deliveries, ackers) = full(2);
+            // A spent acker answers `Ok(false)`, as one of a dead channel does.
+            for acker in &ackers {
+                assert!(acker.ack(BasicAckOptions::default()).await.expect("a mock"));
+            }
+            let settled = deliveries.into_iter().map(|delivery| delivery.settle(settlement)).collect();
+            assert_eq!(settle(&inbox, settled).await.len(), 2, "{settlement:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_prefix_is_one_word_and_the_rest_is_told_by_itself() {
+        let (inbox, deliveries, ackers) = full(5);
+        let finished = deliveries.into_iter().filter(|delivery| delivery.place.offset != 2);
+        let settled = finished.map(|delivery| delivery.settle(Settlement::Ack)).collect();
+        assert_eq!(settle(&inbox, settled).await, [0; 0]);
+        let said: Vec<bool> = ackers.iter().map(|acker| !acker.usable()).collect();
+        // The second one's word took the first along; nothing was said of the third, which is open.
+        assert_eq!(said, [false, true, false, true, true]);
+    }
+}
