@@ -34,6 +34,7 @@ pub(super) async fn run(attempt: &Attempt<'_>, link: &mut Link<'_>, mode: Mode) 
         Mode::Plain | Mode::Together | Mode::Own => pass.together(link).await?,
     }
     let fates = pass.fates;
+    rows::forget_of_duplicates(attempt, link, &fates).await?;
     end::write(attempt, link, fates, &facts.held, guard).await
 }
 
