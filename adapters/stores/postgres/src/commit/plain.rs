@@ -14,6 +14,7 @@ use super::effects::{Clock, Trouble};
 use super::end::{self, Done, End, Last};
 use super::facts::{Facts, is_by_position};
 use super::judge::Judge;
+use super::pass::is_own;
 use super::stop::Stop;
 use crate::arrays::{Statement, counted};
 use crate::database::Link;
@@ -58,7 +59,10 @@ impl Plan {
         let mut judge = Judge::new(attempt.store.database.env(), course, &facts, attempt.units.start);
         for unit in attempt.units.clone() {
             let fates = judge.rule(unit);
-            if attempt.failed.contains_key(&unit) || !fates.iter().all(Fate::is_committed) {
+            if is_own(attempt, unit)
+                || attempt.failed.contains_key(&unit)
+                || !fates.iter().all(Fate::is_committed)
+            {
                 return None;
             }
         }

@@ -1,6 +1,6 @@
 //! The rows of committed events, on the longer way: ledger, parking, attempts.
 
-use keylane::store::{AttemptRow, CommitEvent, Verdict};
+use keylane::store::{AttemptRow, CommitEvent, Fate, Verdict};
 use sqlx::AssertSqlSafe;
 
 use super::attempt::Attempt;
@@ -86,6 +86,21 @@ async fn parking_rows(
     Ok(())
 }
 
+/// A duplicate ends its event as well; tries that are kept by id have nobody else to clear them.
+pub(super) async fn forget_of_duplicates(
+    attempt: &Attempt<'_>,
+    link: &mut Link<'_>,
+    fates: &[Fate],
+) -> Result<(), Stop> {
+    let numbers = attempt.course.events_of_all(&attempt.units);
+    let events = attempt.course.group.events().enumerate().skip(numbers.start).take(numbers.len());
+    let is_duplicate = |number: usize, event: &CommitEvent| {
+        fates[number] == Fate::Duplicate && attempt.holds.partition[event.hold].is_none()
+    };
+    let duplicates: Vec<_> = events.filter(|(number, event)| is_duplicate(*number, event)).collect();
+    forget_attempts(attempt, link, &duplicates).await
+}
+
 async fn forget_attempts(
     attempt: &Attempt<'_>,
     link: &mut Link<'_>,
@@ -129,11 +144,11 @@ async fn keep_attempt(
         }
         None => {
             "INSERT INTO {keylane}.tries AS t (scope, generation, \"offset\", id, attempts, crashes, started_by,
-                first_us, failure)
-             SELECT $1, $3, $4, $5, $6, $7, $8, $9, $10 WHERE $2::bigint IS NULL
+                first_us, failure, written_at)
+             SELECT $1, $3, $4, $5, $6, $7, $8, $9, $10, clock_timestamp() WHERE $2::bigint IS NULL
              ON CONFLICT (scope, id) DO UPDATE
              SET generation = $3, \"offset\" = $4, attempts = $6, crashes = $7, started_by = $8, first_us = $9,
-                failure = $10"
+                failure = $10, written_at = excluded.written_at"
         }
     };
     let done = sqlx::query(AssertSqlSafe(attempt.store.database.sql(sql)))

@@ -1,7 +1,7 @@
 //! One database: its connections, their limits, its schema.
 //!
-//! Three groups of connections, so that none starves another: commits have theirs, the heartbeat has one, all else
-//! shares the rest, or the service's own pool. Where a pooler or the service stands between us and the server, nothing
+//! Connections are apart, so that none starve others: commits have theirs, the heartbeat has one, each transaction of a
+//! handler's own has one, all else shares the rest, or the service's own pool. Where a pooler or the service stands between us and the server, nothing
 //! that outlives a transaction can be counted on: then each transaction says its limits itself (rule S3).
 
 mod link;
@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use keylane::{Env, Error, ErrorKind};
 use sqlx::PgPool;
-use sqlx::postgres::PgConnectOptions;
+use sqlx::postgres::{PgConnectOptions, PgConnection};
 
 pub(crate) use link::Link;
 
@@ -36,6 +36,8 @@ pub(crate) struct Database {
     own: bool,
     commits: Stash,
     heartbeat: Stash,
+    /// Of handlers that have transactions of their own.
+    handlers: Stash,
     work: Work,
     options: PgConnectOptions,
     /// S3, in milliseconds: less than a third of the session that was registered last.
@@ -64,6 +66,7 @@ impl Database {
             own: !pooled,
             commits: stash(config.commit_connections),
             heartbeat: stash(1),
+            handlers: stash(config.connections_max),
             work: pool.map_or_else(|| Work::Ours(stash(config.connections_max)), Work::Services),
             options: options.clone(),
             limit: AtomicU64::new(0),
@@ -91,6 +94,21 @@ impl Database {
     /// The heartbeat's connection.
     pub(crate) async fn heartbeat(&self) -> Result<Link<'_>, Error> {
         self.lend(&self.heartbeat).await
+    }
+
+    /// A connection with an open transaction, for a handler.
+    pub(crate) async fn begin_for_handler(&self) -> Result<PgConnection, Error> {
+        let taken =
+            self.env.timeout("opening a connection", PATIENCE, self.handlers.take_more(&self.env, self));
+        let connection = taken.await.map_err(none_free)??;
+        let mut link = self.adopt(connection);
+        link.begin().await?;
+        Ok(link.lend().expect("it was just adopted"))
+    }
+
+    /// What a handler had, with its transaction.
+    pub(crate) fn adopt(&self, connection: PgConnection) -> Link<'_> {
+        Link::ours(self, self.handlers.adopt(connection, self))
     }
 
     /// A connection for all else.
