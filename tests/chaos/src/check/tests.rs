@@ -1,0 +1,1 @@
+//! The checker fed with histories that break each promise.
