@@ -38,6 +38,7 @@ pub fn table(options: &Options, verdict: &Verdict) -> String {
         let (n, name) = (recovery.times.len(), kind.name());
         line(format!("{name:<28}{n:>6}{:>9}{:>9}{:>9}", at(50), at(95), at(100)));
     }
+    line(format!("{:<28}{:>33}", "without a fault", format!("{:.2}s", seconds(verdict.undisturbed))));
     let through = &verdict.throughput;
     line(String::new());
     line(format!("{:<28}{:>9.1}/s", "throughput, quiet", through.quiet));
@@ -76,6 +77,7 @@ pub fn json(options: &Options, pair: &str, verdict: &Verdict) -> String {
         "late": verdict.late,
         "outlived": verdict.outlived,
         "recovery": recovery,
+        "undisturbed": seconds(verdict.undisturbed),
         "throughput": {
             "quiet": through.quiet,
             "before": { "median": through.before.0, "least": through.before.1 },

@@ -162,6 +162,8 @@ pub struct Verdict {
     pub outlived: usize,
     /// By kind of fault.
     pub recovery: BTreeMap<Kind, Recovery>,
+    /// The same figure in the quiet time.
+    pub undisturbed: Nanos,
     /// Against the quiet time.
     pub throughput: Throughput,
 }
@@ -172,6 +174,7 @@ impl Verdict {
     pub fn of(history: &History) -> Self {
         let promises = promise::Promises::of(history);
         let exclusive = exclusive::check(history, &promises);
+        let (recovered, undisturbed) = recovery::of(history);
         let mut findings = once::check(history);
         findings.extend(order::check(history, &promises));
         findings.extend(exclusive.findings);
@@ -183,8 +186,9 @@ impl Verdict {
             findings,
             late: exclusive.late,
             outlived: exclusive.outlived,
-            recovery: recovery::of(history),
-            throughput: Throughput::of(history),
+            recovery: recovery::by_kind(&recovered),
+            undisturbed,
+            throughput: Throughput::of(history, &recovered),
         }
     }
 

@@ -1,7 +1,8 @@
 //! Effects a second before and after each fault, against the quiet time. Events are published at a steady pace:
-//! below 1 after a fault means that it was not overcome when the next one came.
+//! below 1 after a fault means that it was not overcome.
 
 use super::History;
+use super::recovery::Recovered;
 use crate::clock::{Nanos, seconds};
 
 /// Rates; ratios to the quiet one.
@@ -9,19 +10,19 @@ use crate::clock::{Nanos, seconds};
 pub struct Throughput {
     /// Effects a second without faults.
     pub quiet: f64,
-    /// In the window right before each fault: the median, and the least.
+    /// In the two seconds before each fault: the median, and the least.
     pub before: (f64, f64),
-    /// In the last window before the next fault: the median, and the least.
+    /// From the recovery of each fault, or from two seconds before the next one if that is earlier, to the next
+    /// one: the median, and the least.
     pub after: (f64, f64),
 }
 
-/// How long a rate is measured.
-const WINDOW: Nanos = 1_500_000_000;
+/// How long a rate is measured at least.
+const WINDOW: Nanos = 2_000_000_000;
 
 impl Throughput {
-    /// Of all faults.
-    #[must_use]
-    pub fn of(history: &History) -> Self {
+    /// Of all faults, of each of which it is known when it was overcome.
+    pub(super) fn of(history: &History, recovered: &[Recovered]) -> Self {
         let mut times: Vec<Nanos> = history.effects.iter().map(|effect| effect.at).collect();
         times.sort_unstable();
         let rate = |from: Nanos, until: Nanos| {
@@ -29,14 +30,13 @@ impl Throughput {
             count as f64 / seconds(until.saturating_sub(from)).max(f64::EPSILON)
         };
         let quiet = rate(history.quiet.0, history.quiet.1);
-        let ratio = |until: Nanos| rate(until.saturating_sub(WINDOW), until) / quiet.max(f64::EPSILON);
-        let starts: Vec<Nanos> = history.faults.iter().map(|fault| fault.from).collect();
-        let ends = starts.iter().skip(1).copied().chain(starts.last().map(|last| last + history.gap));
-        Self {
-            quiet,
-            before: median_and_least(starts.iter().map(|start| ratio(*start)).collect()),
-            after: median_and_least(ends.map(ratio).collect()),
-        }
+        let ratio = |from: Nanos, until: Nanos| rate(from, until) / quiet.max(f64::EPSILON);
+        let before = history.faults.iter().map(|fault| ratio(fault.from.saturating_sub(WINDOW), fault.from));
+        let after = recovered.iter().map(|fault| {
+            let from = fault.at.min(fault.next.saturating_sub(WINDOW));
+            ratio(from, fault.next)
+        });
+        Self { quiet, before: median_and_least(before.collect()), after: median_and_least(after.collect()) }
     }
 }
 

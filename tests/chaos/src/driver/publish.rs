@@ -12,7 +12,7 @@ use crate::clock::{nanos, now};
 use crate::workload::Workload;
 
 /// Between two parts.
-const BEAT: Duration = Duration::from_millis(50);
+const BEAT: Duration = Duration::from_millis(100);
 /// The most that is published at once, after an outage.
 const PART_MAX: u64 = 500;
 /// How long the broker may be away.
