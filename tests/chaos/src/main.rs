@@ -76,7 +76,7 @@ async fn drive(run: Run) -> Result<ExitCode, Error> {
         return Ok(ExitCode::SUCCESS);
     }
     println!("\nit takes {:.0}s and the drain:", options.plan.lasts().as_secs_f64());
-    let verdict = driver::run(&options).await?;
+    let verdict = driver::run(&options).await?.verdict;
     println!("\n{}", report::table(&options, &verdict));
     for finding in verdict.findings.iter().take(20) {
         println!("{}: {}", finding.breach.name(), finding.about);

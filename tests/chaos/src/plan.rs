@@ -92,6 +92,14 @@ pub struct Fault {
     pub replaced: bool,
 }
 
+impl Fault {
+    /// One for a plan that is not drawn; its time is given by [`Plan::of`].
+    #[must_use]
+    pub fn of(kind: Kind, place: Option<usize>, lasts: Duration) -> Self {
+        Self { kind, at: Duration::ZERO, lasts, place, replaced: false }
+    }
+}
+
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:>8.1}s  {}", self.at.as_secs_f64(), self.kind.name())?;

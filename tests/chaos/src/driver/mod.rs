@@ -63,11 +63,20 @@ pub fn kinds(broker: BrokerKind, store: StoreKind) -> Vec<Kind> {
     kinds
 }
 
+/// What a run left, and what is to be said of it.
+#[derive(Debug)]
+pub struct Outcome {
+    /// All that is known.
+    pub history: History,
+    /// The judgement.
+    pub verdict: Verdict,
+}
+
 /// Runs it, and judges.
 ///
 /// # Errors
 /// What kept it from being run; a broken promise is no error but a verdict.
-pub async fn run(options: &Options) -> Result<Verdict, Error> {
+pub async fn run(options: &Options) -> Result<Outcome, Error> {
     let env = Env::tokio();
     let ground = Ground::make(options, &env).await?;
     let mut crew = Crew::new(options, &ground)?;
@@ -108,7 +117,7 @@ pub async fn run(options: &Options) -> Result<Verdict, Error> {
     let verdict = Verdict::of(&history);
     report::keep(&options.folder, &history, &verdict)?;
     ground.end().await?;
-    Ok(verdict)
+    Ok(Outcome { history, verdict })
 }
 
 /// Waits until there are as many effects as events, or until the bound; says when that was.
