@@ -4,7 +4,6 @@
 mod halts;
 mod journey;
 mod promises;
-mod sim;
 mod stage;
 mod tidy;
 mod tls;

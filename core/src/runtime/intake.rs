@@ -261,7 +261,17 @@ fn item_of(
     let ledger =
         (sub.settings.ledger == LedgerMode::Id && !never_admitted(dead.as_ref())).then(|| digest(&envelope));
     let history = dead.map(|dead| Box::new(History { dead: Some(dead), ..History::default() }));
-    Item { hash, envelope, tenure: tenure.clone(), ledger, bytes, ticket: None, flying: false, aside: false, history }
+    Item {
+        hash,
+        envelope,
+        tenure: tenure.clone(),
+        ledger,
+        bytes,
+        ticket: None,
+        flying: false,
+        aside: false,
+        history,
+    }
 }
 
 /// What has no id of its own can't be looked up by it.

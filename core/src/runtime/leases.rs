@@ -80,7 +80,8 @@ impl Leases {
         let of = SceneOf { env: env.clone(), subscription: name, begin };
         let scene = of.scene(&cancelled);
         let lobby = Arc::new(Tenure::of_key(scene, subscription, OfKey::for_all(nobody)));
-        let state = State { session, keys: env.map(), lobby, cancelled, releasing: env.set(), strays: Vec::new() };
+        let state =
+            State { session, keys: env.map(), lobby, cancelled, releasing: env.set(), strays: Vec::new() };
         Self {
             of,
             scope,

@@ -5,7 +5,8 @@ use std::time::Instant;
 
 use keylane_sim::{Options, Profile, Told, sweep};
 
-const USAGE: &str = "keylane-sim [--seeds N] [--seed S] [--mutant M] [--profile log|queue|visibility|ordered] \
+const USAGE: &str =
+    "keylane-sim [--seeds N] [--seed S] [--mutant M] [--profile log|queue|visibility|ordered] \
     [--each EVENTS_OF_A_KEY] [--threads N]
     --seeds N   runs N seeds from S (or 0) on; without it, --seed S runs that one and tells all of it";
 
@@ -29,7 +30,8 @@ fn main() -> ExitCode {
         tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).init();
     }
     let alone = arguments.seeds.is_none() && arguments.seed.is_some();
-    let (from, count) = (arguments.seed.unwrap_or(0), arguments.seeds.unwrap_or(if alone { 1 } else { 1000 }));
+    let (from, count) =
+        (arguments.seed.unwrap_or(0), arguments.seeds.unwrap_or(if alone { 1 } else { 1000 }));
     let began = Instant::now();
     let swept = sweep(from, count, arguments.options, arguments.threads, 3);
     let took = began.elapsed().as_secs_f64();
@@ -71,7 +73,8 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Arguments, Strin
             "--threads" => parsed.threads = number()?.max(1),
             "--each" => parsed.options.each = number()?,
             "--profile" => {
-                let profile = Profile::named(&value).ok_or_else(|| format!("no profile is called {value:?}"))?;
+                let profile =
+                    Profile::named(&value).ok_or_else(|| format!("no profile is called {value:?}"))?;
                 parsed.options.profile = Some(profile);
             }
             "--mutant" => parsed.options.mutant = Some(keylane_sim::mutants::named(&value)?),

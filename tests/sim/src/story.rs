@@ -64,8 +64,7 @@ impl Stage {
         let history = History::new(&world, mix);
         let (handles, workers, calm) = (Arc::default(), Vec::new(), Calm::default());
         let published = Arc::default();
-        let mut stage =
-            Self { world, history, mix, memory, places, calm, env, handles, workers, published };
+        let mut stage = Self { world, history, mix, memory, places, calm, env, handles, workers, published };
         stage.worker();
         stage.worker();
         stage

@@ -101,7 +101,10 @@ impl StoreEyes for Eyes {
 
     fn refused(&self, what: &'static str) {
         if self.called(1) == REFUSED_MAX {
-            self.history.wrong(format!("node {} spins: {REFUSED_MAX} calls failed in a second, now {what}", self.node));
+            self.history.wrong(format!(
+                "node {} spins: {REFUSED_MAX} calls failed in a second, now {what}",
+                self.node
+            ));
         }
     }
 

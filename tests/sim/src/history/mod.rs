@@ -160,9 +160,10 @@ impl History {
     /// The session of a worker that is there.
     pub(crate) fn sessions(&self) -> Vec<(usize, keylane::store::SessionId)> {
         let seen = self.seen();
-        let there = seen.holds.sessions().filter(|(node, _)| {
-            seen.promises.get(node).is_some_and(|promise| !promise.is_gone())
-        });
+        let there = seen
+            .holds
+            .sessions()
+            .filter(|(node, _)| seen.promises.get(node).is_some_and(|promise| !promise.is_gone()));
         there.collect()
     }
 }

@@ -194,9 +194,7 @@ impl Lines {
     }
 
     fn held(&self, worker: usize, ticket: u64) -> Option<usize> {
-        let found = |message: &Message| {
-            matches!(message.state, State::Out { worker: of, ticket: with, .. } if (of, with) == (worker, ticket))
-        };
+        let found = |message: &Message| matches!(message.state, State::Out { worker: of, ticket: with, .. } if (of, with) == (worker, ticket));
         self.messages.iter().position(found)
     }
 

@@ -12,9 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use keylane::broker::{
-    Broker, BrokerAdapter, Capabilities, Consumer, ConsumerSpec, Publisher, Settles,
-};
+use keylane::broker::{Broker, BrokerAdapter, Capabilities, Consumer, ConsumerSpec, Publisher, Settles};
 use keylane::config::NoKeys;
 use keylane::{Env, Error};
 use tokio::sync::Notify;
