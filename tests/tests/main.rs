@@ -4,6 +4,7 @@
 mod halts;
 mod journey;
 mod promises;
+mod sim;
 mod stage;
 mod tidy;
 mod tls;

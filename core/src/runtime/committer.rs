@@ -196,7 +196,11 @@ impl Committer {
                     self.lost.send(group.session);
                     return None;
                 }
-                ErrorKind::Unknown => unknown = true,
+                ErrorKind::Unknown if mutant!("u1-lost-answer-is-success") => {
+                    let fates = group.events().map(|_| Fate::Committed).collect();
+                    return Some(Known { certain: true, fates, written: (0..group.holds.len()).collect() });
+                }
+                ErrorKind::Unknown => unknown = !mutant!("u1-lost-answer-is-failure"),
                 _ if !error.is_transient() => {
                     tracing::error!(error = %format!("{error:?}"), "the store refused a commit for good");
                     self.stop_all(tenures, &error);
@@ -205,6 +209,9 @@ impl Committer {
                 _ => {}
             }
             tracing::warn!(%error, again_in = ?wait, "a commit did not get through");
+            if mutant!("spin-in-commit") {
+                continue;
+            }
             self.env.sleep(wait).await;
             wait = (wait * 2).min(AGAIN_MAX);
             if self.session() != group.session {
@@ -292,7 +299,8 @@ impl Committer {
             if given_back(at) {
                 self.key_over(tenure);
             } else if round.sealed[at] {
-                if certain && open[at] && !tenure.is_lost() {
+                let kept = (certain && open[at]) || (!certain && mutant!("s6-unknown-means-kept"));
+                if kept && !tenure.is_lost() {
                     tenure.unseal();
                     if let Some(subscription) = self.subscription(tenure.subscription) {
                         subscription.key_kept(tenure);
@@ -482,6 +490,7 @@ impl Round {
         }
         let seal = |(tenure, ending): (&Arc<Tenure>, usize)| {
             tenure.key().is_some_and(|of| !of.is_kept() && !of.is_over())
+                && !mutant!("s7-lease-is-not-given-back")
                 && !tenure.is_lost()
                 && tenure.seal(ending)
         };
@@ -492,6 +501,9 @@ impl Round {
     fn group(&mut self) -> CommitGroup {
         let mut order: Vec<usize> = (0..self.tenures.len()).collect();
         order.sort_by_cached_key(|at| self.tenures[*at].hold());
+        if mutant!("c7-holds-unsorted") {
+            order.reverse();
+        }
         let mut place = vec![0; order.len()];
         for (now, before) in order.iter().enumerate() {
             place[*before] = now;

@@ -140,6 +140,10 @@ impl Item {
     }
 
     pub(crate) fn id(&self) -> Text {
+        if mutant!("l1-ledger-keyed-wrongly") {
+            let id = self.envelope.meta.id.to_text();
+            return Text::from(id.rsplit('/').next().unwrap_or_default().to_owned());
+        }
         self.envelope.meta.id.to_text()
     }
 

@@ -180,6 +180,16 @@ impl Leases {
         None
     }
 
+    /// Another worker has the key, and nothing of it is left to do here: the store has us stand in the line for it
+    /// all the same, so that it is taken and given back when our turn comes (rule S9).
+    pub(crate) fn stands_in_line(&self, key: Bytes) {
+        let mut state = self.lock();
+        if !self.is_closed() {
+            state.keys.entry(key).or_default();
+            self.waits.notify_one();
+        }
+    }
+
     /// An event whose key ends here before it ran: it waits for the key's next time, in the lobby. The caller
     /// says of its tenure that it ended. Given back when the worker drains.
     pub(crate) fn back(&self, budget: &Budget, mut item: Item) -> Option<Item> {
@@ -234,7 +244,13 @@ impl Leases {
         let mut freed = Freed::default();
         for key in keys.iter().filter(|key| key.scope == self.scope) {
             match state.keys.get(&key.key) {
-                Some(Key { tenure: None, .. }) => freed.items.extend(state.take(&key.key, budget)),
+                Some(Key { tenure: None, .. }) => {
+                    let items = state.take(&key.key, budget);
+                    if items.is_empty() {
+                        freed.unwanted.push(key.key.clone());
+                    }
+                    freed.items.extend(items);
+                }
                 Some(_) => {}
                 None => freed.unwanted.push(key.key.clone()),
             }

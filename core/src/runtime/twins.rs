@@ -42,7 +42,10 @@ impl Twins {
             }
             let (partition, offset) = (item.envelope.meta.place.partition, item.offset());
             match flying.get_mut(&item.id()) {
-                Some(other) if (other.partition, other.offset) == (partition, offset) => {
+                Some(other)
+                    if (other.partition, other.offset) == (partition, offset)
+                        || mutant!("a3-twins-both-run") =>
+                {
                     other.times += 1;
                     item.flying = true;
                     first.push(item);

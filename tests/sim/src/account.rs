@@ -122,11 +122,9 @@ impl Account {
             let failures = seen.failures.get(&event).copied().unwrap_or(0);
             let kills = seen.kills.get(&event).copied().unwrap_or(0);
             let (reason, attempts) = (row.reason, row.attempts);
-            let again = seen.released.contains(&event);
             let fine = match reason {
-                Reason::Dead(Death::Exhausted) => {
-                    attempts <= failures && (attempts == ATTEMPTS_MAX || (again && attempts > ATTEMPTS_MAX))
-                }
+                // More, where the last verdict was excluded, or a release was tried.
+                Reason::Dead(Death::Exhausted) => attempts <= failures && attempts >= ATTEMPTS_MAX,
                 Reason::Dead(Death::Rejected) => mix.is_poison(event) && attempts <= failures,
                 Reason::Dead(Death::Conflict) => mix.is_conflicted(event),
                 Reason::Dead(Death::Crashes) => mix.is_fatal(event) && kills >= CRASHES_MAX,

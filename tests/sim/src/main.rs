@@ -77,7 +77,11 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Arguments, Strin
                     Profile::named(&value).ok_or_else(|| format!("no profile is called {value:?}"))?;
                 parsed.options.profile = Some(profile);
             }
-            "--mutant" => parsed.options.mutant = Some(keylane_sim::mutants::named(&value)?),
+            "--mutant" => {
+                let mutant = keylane_sim::mutants::named(&value)?;
+                parsed.options.mutant = Some(mutant.name);
+                parsed.options.profile = parsed.options.profile.or(mutant.profile);
+            }
             _ => return Err(format!("there is no {name}")),
         }
     }

@@ -38,6 +38,8 @@ pub struct Mix {
     pub fatal: bool,
     /// Budgets are so small that they are met.
     pub narrow: bool,
+    /// One key has many times the events of the others.
+    pub hot: bool,
     /// An operator releases dead letters.
     pub releases: bool,
     /// A call takes up to this long.
@@ -107,6 +109,7 @@ impl Mix {
             conflicts: one_in(6),
             fatal: one_in(12),
             narrow: one_in(5),
+            hot: one_in(10),
             releases: one_in(2),
             pause_max: Duration::from_millis(if one_in(3) { 1_500 } else { 20 }),
             handler_fails: if one_in(4) { 0 } else { 100 },
@@ -151,6 +154,11 @@ impl Mix {
             self.batch = false;
         }
         self.releases &= self.skip && !self.fatal;
+        self.hot &= self.profile.is_leased() && !self.local;
+        if self.hot {
+            // Many events, so short ones.
+            self.pause_max = self.pause_max.min(Duration::from_millis(20));
+        }
         // With `stop`, an event whose write never ends would stop everything in the end.
         self.effect_hangs = if self.skip { 0 } else { self.effect_hangs };
     }
@@ -183,6 +191,12 @@ impl Mix {
     #[must_use]
     pub fn is_fatal(&self, event: Event) -> bool {
         self.fatal && event == Event::new(self.seed % 3, 2 + self.seed % 4)
+    }
+
+    /// How many events a key gets, where the others get `each`.
+    #[must_use]
+    pub fn events_of(&self, key: u64, each: u64) -> u64 {
+        if self.hot && key == 0 { each * 20 } else { each }
     }
 
     /// Calls take longer than events need to arrive.

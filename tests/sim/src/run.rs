@@ -87,7 +87,7 @@ fn tell(stage: &mut Stage, mix: Mix, each: u64) -> Vec<String> {
     // Time for what should not come any more.
     stage.pass(QUIET);
     if wrong.is_empty() {
-        wrong.extend(at_rest(stage, mix, quiet_from));
+        wrong.extend(at_rest(stage, quiet_from));
     }
     if stage.world.spins() {
         wrong.push("time stands still: some task wakes itself for ever".to_owned());
@@ -111,7 +111,8 @@ fn drain(stage: &mut Stage, published: &[crate::event::Event]) -> Vec<String> {
         }
         let missing = stage.account().missing(published);
         let unsettled = stage.unsettled();
-        if missing.is_empty() && unsettled.is_empty() {
+        let leased = if stage.is_leased() { stage.leased() } else { Vec::new() };
+        if missing.is_empty() && unsettled.is_empty() && leased.is_empty() {
             return Vec::new();
         }
         if stage.world.now() >= limit {
@@ -119,7 +120,7 @@ fn drain(stage: &mut Stage, published: &[crate::event::Event]) -> Vec<String> {
                 events.iter().take(5).map(ToString::to_string).collect::<Vec<_>>().join(", ")
             };
             return vec![format!(
-                "{DRAINED_WITHIN:?} after the last fault: {} not done ({}), {} not settled ({})",
+                "{DRAINED_WITHIN:?} after the last fault: {} not done ({}), {} not settled ({}), leases of {leased:?}",
                 missing.len(),
                 stuck(&missing),
                 unsettled.len(),
@@ -132,7 +133,7 @@ fn drain(stage: &mut Stage, published: &[crate::event::Event]) -> Vec<String> {
 }
 
 /// With nothing to do, nothing is held and next to nothing is asked.
-fn at_rest(stage: &Stage, mix: Mix, quiet_from: u64) -> Vec<String> {
+fn at_rest(stage: &Stage, quiet_from: u64) -> Vec<String> {
     let mut wrong = Vec::new();
     for node in stage.running() {
         let calls = stage.history.calls_since(node, quiet_from);
@@ -141,7 +142,7 @@ fn at_rest(stage: &Stage, mix: Mix, quiet_from: u64) -> Vec<String> {
             wrong.push(format!("node {node} has nothing to do and calls its store {calls} times"));
         }
     }
-    if mix.profile.is_leased() && !mix.local {
+    if stage.is_leased() {
         let leased = stage.leased();
         if !leased.is_empty() {
             wrong.push(format!("with nothing left to do, there are leases: {}", leased.join(", ")));

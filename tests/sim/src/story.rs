@@ -79,8 +79,9 @@ impl Stage {
         let (places, done) = (self.places.clone(), self.published.clone());
         self.env.spawn("publish", async move {
             let publisher = publisher(&places, &pause).await;
-            for number in 1..=each {
-                for key in 0..KEYS {
+            let most = mix.events_of(0, each);
+            for number in 1..=most {
+                for key in (0..KEYS).filter(|key| number <= mix.events_of(*key, each)) {
                     let event = Event::new(key, number);
                     let mut events = vec![event];
                     if twice && pause.random().is_multiple_of(8) {
@@ -97,6 +98,7 @@ impl Stage {
                         }
                     }
                 }
+                let every = if number > each { every / 50 } else { every };
                 pause.sleep(Duration::from_micros(pause.random() % every)).await;
             }
             *done.lock().unwrap_or_else(PoisonError::into_inner) = true;
@@ -109,7 +111,7 @@ impl Stage {
 
     /// All that is ever published, each once.
     pub(crate) fn all(&self, each: u64) -> Vec<Event> {
-        let right = (0..KEYS).flat_map(|key| (1..=each).map(move |number| Event::new(key, number)));
+        let right = (0..KEYS).flat_map(|key| (1..=self.mix.events_of(key, each)).map(move |number| Event::new(key, number)));
         let with_other = right.flat_map(|event| {
             let other = self.mix.is_conflicted(event).then_some(Event { other: true, ..event });
             std::iter::once(event).chain(other)
@@ -318,6 +320,11 @@ impl Stage {
             let dead = store.dead_letters(query).await.expect("the memory store is there");
             Account { effects, dead }
         })
+    }
+
+    /// Keys have leases that come and go.
+    pub(crate) fn is_leased(&self) -> bool {
+        self.mix.profile.is_leased() && !self.mix.local
     }
 
     /// What living workers' sessions have leased.

@@ -128,7 +128,11 @@ impl OfPartition {
         Base {
             partition: self.claim.partition,
             epoch: self.claim.epoch,
-            offset: self.durable.load(Ordering::Acquire),
+            offset: if mutant!("l2-told-before-durable") {
+                self.progress().watermark.base()
+            } else {
+                self.durable.load(Ordering::Acquire)
+            },
         }
     }
 }

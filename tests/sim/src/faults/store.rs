@@ -122,6 +122,8 @@ impl FaultyStore {
         self.delay().await;
         let mute = self.link.is_mute(&self.env).await;
         if mute || self.link.is_cut(&self.env) || self.hits(self.faults.refused) {
+            // Not for nothing: who asks again at once must be seen to.
+            self.env.sleep(Duration::from_micros(200)).await;
             return Err(Error::new(ErrorKind::Store, "simulated: the store is away"));
         }
         let answer = call.await;

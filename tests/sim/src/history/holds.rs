@@ -21,7 +21,12 @@ pub(super) struct Holds {
     /// Who waits for a key, and how often it was overtaken since all is calm.
     waiting: BTreeMap<LeaseKey, BTreeMap<SessionId, u32>>,
     calm: bool,
+    /// How many effects a key had under one token while another worker waited for it (rule S9).
+    turns: BTreeMap<Bytes, (u64, u32)>,
 }
+
+/// More than a key's turn, which is 64 events, and what is under way when it ends.
+const TURNS_MAX: u32 = 128;
 
 impl Holds {
     pub(super) fn registers(&mut self, node: usize, session: SessionId) {
@@ -79,6 +84,15 @@ impl Holds {
             Hold::Lease(lease) => (None, lease.token),
         };
         let before = self.effects.insert((partition, key.clone()), number).unwrap_or(0);
+        if let Hold::Lease(lease) = hold {
+            let waited = self.waiting.get(&lease.lease).is_some_and(|waiting| !waiting.is_empty());
+            let turns = self.turns.entry(key.clone()).or_default();
+            let counts = waited && turns.0 == number && self.calm;
+            *turns = (number, if counts { turns.1 + 1 } else { 0 });
+            if turns.1 == TURNS_MAX {
+                return Some(format!("{TURNS_MAX} effects of one key under one lease, while another worker waits"));
+            }
+        }
         let name = String::from_utf8_lossy(key);
         (number < before).then(|| format!("{name} has an effect under {number}, after one under {before}"))
     }

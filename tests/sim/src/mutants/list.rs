@@ -1,0 +1,89 @@
+//! Every mutant: its rule, what it breaks, and what catches it.
+
+use crate::profile::Profile;
+
+/// A rule broken on purpose.
+#[derive(Debug, Clone, Copy)]
+pub struct Mutant {
+    /// Its name, beginning with the rule's where it has one.
+    pub name: &'static str,
+    /// What is done wrong.
+    pub breaks: &'static str,
+    /// On which kind of broker it shows soonest.
+    pub profile: Option<Profile>,
+    /// It is caught within so many seeds; or why nothing can be seen of it.
+    pub fate: Fate,
+}
+
+/// What becomes of a mutant.
+#[derive(Debug, Clone, Copy)]
+pub enum Fate {
+    /// Caught within so many seeds.
+    Caught(u64),
+    /// Not to be seen, because something else keeps the promise as well.
+    Redundant(&'static str),
+}
+
+const fn caught(name: &'static str, profile: Option<Profile>, within: u64, breaks: &'static str) -> Mutant {
+    Mutant { name, breaks, profile, fate: Fate::Caught(within) }
+}
+
+const LOG: Option<Profile> = Some(Profile::Log);
+const QUEUE: Option<Profile> = Some(Profile::Queue);
+const ORDERED: Option<Profile> = Some(Profile::Ordered);
+
+/// All there are, by rule.
+pub const MUTANTS: &[Mutant] = &[
+    caught("a1-read-before-the-lease", QUEUE, 1000, "the ledger is read before the leases are won"),
+    caught("a2-woken-unasked", LOG, 1000, "who waited for a twin goes to its lane without being admitted anew"),
+    caught("a3-twins-both-run", QUEUE, 1000, "of one id in flight twice, both run"),
+    caught("a4-token-reused", QUEUE, 1000, "the next grant bears the token of the one before"),
+    caught("c1-session-only", ORDERED, 1000, "a commit checks its session, and no exclusion"),
+    caught("c1-token-ignored", ORDERED, 1000, "a commit checks the lease's owner, and not its token"),
+    caught("c1-epoch-ignored", LOG, 1000, "a commit checks the claim's owner, and not its epoch"),
+    caught("c1-session-ignored", LOG, 1000, "a commit checks exclusions, and no session"),
+    caught("c2-ledger-is-no-arbiter", QUEUE, 1000, "what is finished commits again"),
+    caught("c3-no-rollback", LOG, 1000, "a failed write leaves what it wrote before it failed"),
+    caught("c3-successors-stay", LOG, 1000, "a failed write leaves its key's later events in the transaction"),
+    caught("c4-group-fails-whole", LOG, 1000, "a refused commit fails all events of its group"),
+    caught("c5-lane-goes-on", LOG, 1000, "the next event of a key starts before the writes before it are committed"),
+    caught("c6-others-are-done", LOG, 1000, "of a batch with a failed item, the others count as done"),
+    caught("c7-holds-unsorted", LOG, 1000, "a group names its claims and leases in no order"),
+    caught("u1-lost-answer-is-failure", LOG, 1000, "a commit without an answer is sent again, unread"),
+    caught("u1-lost-answer-is-success", LOG, 1000, "a commit without an answer counts as done"),
+    caught("s1-renewal-revives", LOG, 1000, "a renewal inserts the row that was taken over"),
+    caught("s1-takeover-leaves-the-row", LOG, 1000, "a takeover leaves the dead session's row"),
+    caught("s2-epoch-not-raised", LOG, 1000, "a claim changes hands under the same epoch"),
+    caught("s3-no-limit", LOG, 1000, "a write may take for ever"),
+    caught("s4-promise-from-the-answer", LOG, 1000, "the promise counts from the answer to the renewal"),
+    caught("s4-one-clock-only", LOG, 1000, "the promise is counted by the monotonic clock alone"),
+    caught("s4-promise-never-ends", LOG, 1000, "what runs when the promise is out goes on"),
+    caught("s5-wanted-ignored", LOG, 1000, "the owner of a wanted claim goes on"),
+    caught("s5-handover-at-once", LOG, 1000, "a wanted claim is granted though its owner lives"),
+    caught("s5-grace-without-end", LOG, 1000, "what still runs after the grace goes on"),
+    caught("s6-joins-while-it-goes", QUEUE, 1000, "events join a key whose lease is on its way back"),
+    caught("s6-unknown-means-kept", QUEUE, 1000, "an unknown answer to a giving back means that it was kept"),
+    caught("s7-lease-is-not-given-back", QUEUE, 1000, "what empties a key keeps its lease"),
+    caught("s7-no-comparison", QUEUE, 1000, "leases that nothing here knows of are not looked for"),
+    caught("s7-the-dead-keep-their-leases", QUEUE, 1000, "what a dead session had is nobody's"),
+    caught("s9-last-comes-first", QUEUE, 1000, "who waited last gets the lease"),
+    caught("s9-not-kept", QUEUE, 1000, "a free lease is whoever's asks first"),
+    caught("s9-never-yields", QUEUE, 1000, "a key that others wait for is never given up"),
+    caught("l1-ledger-keyed-wrongly", LOG, 1000, "the ledger knows events by a part of their id"),
+    caught("l2-base-from-what-started", LOG, 1000, "the base counts what was started"),
+    caught("l2-told-before-durable", LOG, 1000, "the broker is told a base that the store does not have"),
+    caught("l4-conflict-is-a-duplicate", LOG, 1000, "another payload under a finished id is dropped"),
+    caught("p1-parked-is-not-looked-at", LOG, 1000, "what is parked is admitted again"),
+    caught("p2-row-is-no-arbiter", QUEUE, 1000, "a released letter commits though its row is gone"),
+    caught("t1-no-marks", LOG, 1000, "nothing is marked as started"),
+    caught("t1-deaths-are-not-counted", LOG, 1000, "a mark that is found counts for nothing"),
+    caught("t1-marks-stay", LOG, 1000, "an orderly end leaves its marks"),
+    caught("settled-before-durable", QUEUE, 1000, "an event is acknowledged before its commit"),
+    caught("order-failed-goes-last", LOG, 1000, "a failed event goes to the end of its lane"),
+    caught("lanes-two-at-once", LOG, 1000, "a lane goes on while its handler runs"),
+    caught("retry-resets-attempts", LOG, 1000, "a failed try is always the first"),
+    caught("budget-is-ignored", LOG, 1000, "more is pulled than the budget has room for"),
+    caught("budget-without-what-waits", LOG, 1000, "what waits counts against nothing"),
+    caught("spin-in-admission", QUEUE, 1000, "an admission that failed is tried again at once"),
+    caught("spin-in-commit", LOG, 1000, "a commit that failed is tried again at once"),
+];
