@@ -1,0 +1,7 @@
+//! What the contract's checks can't show on handles alone.
+
+mod answers;
+mod connections;
+mod ledger;
+mod locks;
+mod writes;
