@@ -10,8 +10,8 @@ use std::time::Duration;
 use keylane::env::Instant;
 use keylane::store::{LeaseKey, SessionId};
 use keylane::{Env, Error};
-use sqlx::postgres::{PgListener, PgPoolOptions};
 use sqlx::Row;
+use sqlx::postgres::{PgListener, PgPoolOptions};
 use tokio::sync::{Notify, watch};
 
 use crate::PostgresStore;

@@ -29,7 +29,8 @@ impl Scopes {
         let interned = async {
             link.begin_if_needed().await?;
             let sql = database.sql("SELECT {keylane}.intern($1, $2, $3)");
-            let number: Result<i32, _> = sql.scalar()
+            let number: Result<i32, _> = sql
+                .scalar()
                 .bind(&*scope.subscription)
                 .bind(&*scope.broker)
                 .bind(&*scope.source)

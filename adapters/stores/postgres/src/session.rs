@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use keylane::store::{NewSession, Renewed, Scope, SessionId};
 use keylane::{Class, Error, ErrorKind};
-use sqlx::postgres::PgRow;
 use sqlx::Row;
+use sqlx::postgres::PgRow;
 
 use crate::error::is_taken;
 use crate::numbers::micros;
@@ -17,7 +17,8 @@ pub(crate) async fn register(store: &PostgresStore, session: &NewSession) -> Res
     let registered = async {
         link.begin_if_needed().await?;
         let sql = store.database.sql("SELECT {keylane}.register($1, $2, $3)");
-        let done = sql.query()
+        let done = sql
+            .query()
             .bind(session.id.0)
             .bind(session.worker.replace('\0', " "))
             .bind(micros(session.lifetime))
@@ -79,11 +80,8 @@ pub(crate) async fn sweep(store: &PostgresStore, subscription: &str, keep: Durat
     let swept = async {
         link.begin_if_needed().await?;
         let sql = store.database.sql("SELECT {keylane}.sweep($1, $2)");
-        let dropped: Result<i64, _> = sql.scalar()
-            .bind(subscription)
-            .bind(micros(keep))
-            .fetch_one(&mut *link)
-            .await;
+        let dropped: Result<i64, _> =
+            sql.scalar().bind(subscription).bind(micros(keep)).fetch_one(&mut *link).await;
         dropped.map_err(|error| link.broke("could not sweep the ledger", error))
     };
     let swept = swept.await;

@@ -1,7 +1,7 @@
 //! One transaction of the longer way, from the fence to the positions; its caller commits it.
 
-use keylane::{Error, ErrorKind, Failure};
 use keylane::store::{CommitEvent, Effect, Fate};
+use keylane::{Error, ErrorKind, Failure};
 use sqlx::{AssertSqlSafe, Executor};
 
 use super::attempt::{Attempt, Mode};

@@ -114,7 +114,8 @@ async fn forget_attempts(
     }
     let generation = |event: &CommitEvent| event.unpark.as_ref().map(|parked| signed(parked.generation));
     let sql = attempt.store.database.sql("SELECT {keylane}.forget_attempts($1, $2, $3, $4, $5, $6)");
-    let done = sql.query()
+    let done = sql
+        .query()
         .bind(&attempt.holds.scope)
         .bind(&attempt.holds.partition)
         .bind(ended().map(|event| counted(event.hold)).collect::<Vec<_>>())
@@ -150,7 +151,11 @@ async fn keep_attempt(
                 failure = $10, written_at = excluded.written_at"
         }
     };
-    let done = attempt.store.database.sql(sql).query()
+    let done = attempt
+        .store
+        .database
+        .sql(sql)
+        .query()
         .bind(facts.scope[event.hold])
         .bind(attempt.holds.partition[event.hold])
         .bind(signed(row.generation))

@@ -40,7 +40,9 @@ async fn apply(database: &Database, connection: &mut PgConnection) -> Result<(),
             run(connection, sql).await?;
         }
         let noted = database.text("INSERT INTO {keylane}.migrations (version) VALUES ($1)");
-        let noted = sqlx::query(AssertSqlSafe(noted)).persistent(false).bind(i32::try_from(version + 1).unwrap_or(i32::MAX));
+        let noted = sqlx::query(AssertSqlSafe(noted))
+            .persistent(false)
+            .bind(i32::try_from(version + 1).unwrap_or(i32::MAX));
         noted.execute(&mut *connection).await.map_err(|error| failed("a migration failed", error))?;
     }
     Ok(())

@@ -45,7 +45,13 @@ pub(super) struct Taken<'s> {
 impl Stash {
     pub(super) fn new(options: PgConnectOptions, places: u32) -> Self {
         let resting_max = places as usize;
-        Self { options, places: Semaphore::new(resting_max), resting_max, read_only: false, resting: Mutex::default() }
+        Self {
+            options,
+            places: Semaphore::new(resting_max),
+            resting_max,
+            read_only: false,
+            resting: Mutex::default(),
+        }
     }
 
     /// The same, with connections that only read outside a transaction that says otherwise.

@@ -7,11 +7,11 @@ use keylane::conformance::store::Harness;
 use keylane::store::{Fate, LeaseAnswer, StoreAdapter};
 use keylane::{Env, ErrorKind};
 use keylane_postgres::{Pooler, Postgres, PostgresConfig};
-use sqlx::postgres::PgPoolOptions;
 use sqlx::Executor;
+use sqlx::postgres::PgPoolOptions;
 
-use crate::stage::worker::{LONG, Worker, effect, insert};
 use crate::stage::variable;
+use crate::stage::worker::{LONG, Worker, effect, insert};
 
 #[tokio::test]
 async fn migrations_run_once_however_many_open_at_once() {
@@ -30,12 +30,16 @@ async fn migrations_run_once_however_many_open_at_once() {
 #[tokio::test]
 async fn a_database_must_be_named_once() {
     let env = Env::tokio();
-    let Err(error) = Postgres::new().open(PostgresConfig::default(), &env).await else { panic!("there is none") };
+    let Err(error) = Postgres::new().open(PostgresConfig::default(), &env).await else {
+        panic!("there is none")
+    };
     assert_eq!(error.kind(), ErrorKind::Config);
     let url = Some("postgres://a:secret@127.0.0.1:1/x".to_owned().into());
     let pool = PgPoolOptions::new().connect_lazy("postgres://127.0.0.1:1/x").unwrap();
     let config = PostgresConfig { url, ..PostgresConfig::default() };
-    let Err(error) = Postgres::with_pool(pool).open(config.clone(), &env).await else { panic!("there are two") };
+    let Err(error) = Postgres::with_pool(pool).open(config.clone(), &env).await else {
+        panic!("there are two")
+    };
     assert_eq!(error.kind(), ErrorKind::Config);
     let Err(error) = Postgres::new().open(config, &env).await else { panic!("nobody listens there") };
     assert!(error.is_transient() && !format!("{error:?}").contains("secret"), "{error:?}");
@@ -49,7 +53,8 @@ async fn tls_is_rustls_and_verifies_the_server() {
     let unknown = PostgresConfig { url: Some(url.clone().into()), ..stage.config() };
     let Err(error) = Postgres::new().open(unknown, &stage.env).await else { panic!("nobody signed it") };
     assert!(format!("{error:?}").contains("certificate"), "{error:?}");
-    let known = PostgresConfig { url: Some(format!("{url}&sslrootcert={authority}").into()), ..stage.config() };
+    let known =
+        PostgresConfig { url: Some(format!("{url}&sslrootcert={authority}").into()), ..stage.config() };
     let worker = Worker::on(&stage, stage.open_with(known).await, LONG).await;
     let encrypted = effect(Arc::new(|mut tx| {
         Box::pin(async move {
@@ -106,7 +111,8 @@ async fn the_services_own_pool_serves() {
     group.units[0].events[0].id = "new".into();
     assert_eq!(other.store.commit(&group).await.unwrap().fates, [Fate::Committed]);
     assert_eq!(stage.rows("rows").await, ["x"]);
-    let depth: String = sqlx::query_scalar("SELECT current_setting('statement_timeout')").fetch_one(&pool).await.unwrap();
+    let depth: String =
+        sqlx::query_scalar("SELECT current_setting('statement_timeout')").fetch_one(&pool).await.unwrap();
     assert_eq!(depth, "0", "our limits are not the service's");
 }
 

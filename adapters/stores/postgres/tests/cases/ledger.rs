@@ -70,8 +70,10 @@ async fn l1_an_id_is_found_wherever_it_lies() {
         assert_eq!(commit(&worker, id).await, Fate::Duplicate, "{id} in a generation that is closed");
         assert_eq!(worker.admit(id, id).await.events, [Admission::Finished], "{id}");
     }
-    let open: i64 =
-        sqlx::query_scalar("SELECT count(*) FROM ledgers WHERE from_ms IS NULL").fetch_one(&mut stage.connect().await).await.unwrap();
+    let open: i64 = sqlx::query_scalar("SELECT count(*) FROM ledgers WHERE from_ms IS NULL")
+        .fetch_one(&mut stage.connect().await)
+        .await
+        .unwrap();
     assert_eq!(open, 2, "a generation was closed, and the next one opened");
 }
 

@@ -61,7 +61,8 @@ async fn a4_tokens_grow_in_the_order_of_ownership() {
     let between = async {
         stage.somebody_waits().await;
         // The same session has it anew, and gives it back, while the other already stands in the queue.
-        let take = sql("SELECT tokens[1] FROM {s}.take_leases($1, (SELECT id FROM {s}.scopes), ARRAY['k'::bytea])");
+        let take =
+            sql("SELECT tokens[1] FROM {s}.take_leases($1, (SELECT id FROM {s}.scopes), ARRAY['k'::bytea])");
         let token: i64 =
             sqlx::query_scalar(AssertSqlSafe(take)).bind(a.session.0).fetch_one(&mut other).await.unwrap();
         other.execute(AssertSqlSafe(sql("DELETE FROM {s}.leases WHERE key = 'k'; COMMIT"))).await.unwrap();

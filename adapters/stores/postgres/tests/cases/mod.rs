@@ -4,4 +4,5 @@ mod answers;
 mod connections;
 mod ledger;
 mod locks;
+mod reference;
 mod writes;

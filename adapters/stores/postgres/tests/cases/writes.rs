@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use keylane::Failure;
 use keylane::conformance::Gate;
 use keylane::conformance::store::Harness;
 use keylane::handler::FailureClass;
 use keylane::store::{Effect, EffectFn, Fate};
-use keylane::Failure;
 use sqlx::{AssertSqlSafe, Connection, Executor};
 
 use crate::stage::Stage;
@@ -120,7 +120,12 @@ async fn c3_a_failure_is_replayed_with_savepoints() {
 #[tokio::test]
 async fn c4_a_deadlock_costs_no_attempt() {
     let stage = stage!();
-    stage.run(&format!("CREATE TABLE {0}.stock (id int, n int); INSERT INTO {0}.stock VALUES (1, 0), (2, 0)", stage.schema)).await;
+    stage
+        .run(&format!(
+            "CREATE TABLE {0}.stock (id int, n int); INSERT INTO {0}.stock VALUES (1, 0), (2, 0)",
+            stage.schema
+        ))
+        .await;
     let (a, b) = (Worker::new(&stage).await, Worker::new(&stage).await);
     let (for_a, for_b) = (a.lease("a").await, b.lease("b").await);
     let met = Arc::new(tokio::sync::Barrier::new(2));

@@ -7,9 +7,9 @@ use bytes::Bytes;
 use keylane::conformance::store::Harness;
 use keylane::event::PayloadHash;
 use keylane::store::{
-    AdmitBatch, AdmitEvent, Admitted, Claim, ClaimAnswer, ClaimCommit, ClaimRequest, CommitEvent, CommitGroup,
-    Effect, EffectFn, HoldCommit, LeaseAnswer, LeaseCommit, LeaseKey, LeaseRef, NewSession, Scope, SessionId,
-    Store, Unit, Verdict,
+    AdmitBatch, AdmitEvent, Admitted, Claim, ClaimAnswer, ClaimCommit, ClaimRequest, CommitEvent,
+    CommitGroup, Effect, EffectFn, HoldCommit, LeaseAnswer, LeaseCommit, LeaseKey, LeaseRef, NewSession,
+    Scope, SessionId, Store, Unit, Verdict,
 };
 use keylane::text::Text;
 use keylane::watermark::Watermark;
