@@ -50,7 +50,7 @@ pub(crate) struct Database {
 
 #[derive(Debug)]
 enum Work {
-    Ours(Stash),
+    Ours(Box<Stash>),
     Services(PgPool),
 }
 
@@ -73,7 +73,7 @@ impl Database {
             writers: careful(config.commit_connections),
             heartbeat: stash(1),
             handlers: careful(config.connections_max),
-            work: pool.map_or_else(|| Work::Ours(stash(config.connections_max)), Work::Services),
+            work: pool.map_or_else(|| Work::Ours(Box::new(stash(config.connections_max))), Work::Services),
             options: options.clone(),
             limit: AtomicU64::new(0),
         };
