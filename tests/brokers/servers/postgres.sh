@@ -155,7 +155,7 @@ SETTINGS
     ((${#as[@]} == 0)) || chown -R postgres:postgres "$folder"
     (
         dir="$dir/pgbouncer"
-        cd "$folder"
+        cd "$folder" || exit 1
         start "${as[@]}" "$program" "$folder/pgbouncer.ini"
         wait_until 20 listens "$2" && alive
     )
