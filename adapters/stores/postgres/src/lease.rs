@@ -2,7 +2,7 @@
 
 use keylane::Error;
 use keylane::store::{LeaseKey, LeaseRef, SessionId};
-use sqlx::{AssertSqlSafe, Row};
+use sqlx::Row;
 
 use crate::PostgresStore;
 use crate::numbers::unsigned;
@@ -15,8 +15,7 @@ pub(crate) async fn leases(store: &PostgresStore, session: SessionId) -> Result<
         let sql = "SELECT l.scope, l.key, l.token
             FROM {keylane}.leases l JOIN {keylane}.sessions s ON s.id = l.owner
             WHERE l.owner = $1 ORDER BY l.scope, l.key";
-        let rows =
-            sqlx::query(AssertSqlSafe(store.database.sql(sql))).bind(session.0).fetch_all(&mut *link).await;
+        let rows = store.database.sql(sql).query().bind(session.0).fetch_all(&mut *link).await;
         rows.map_err(|error| link.broke("could not read the session's leases", error))
     };
     let read = read.await;

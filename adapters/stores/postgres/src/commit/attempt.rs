@@ -139,7 +139,11 @@ impl Attempt<'_> {
 
     async fn run_unbounded(&self, mode: Mode) -> Result<(Vec<Fate>, Done), Stop> {
         let plan = if mode == Mode::Plain { Plan::make(self) } else { None };
-        let mut link = self.store.database.commits().await?;
+        let effects = self.units.clone().any(|unit| !self.course.group.units[unit].effects.is_empty());
+        let database = &self.store.database;
+        let mut link = if effects { database.writers().await? } else { database.commits().await? };
+        // Behind a pooler a write that ends the transaction shows by its savepoint only.
+        let plan = plan.filter(|_| !effects || link.is_own());
         match plan {
             Some(plan) if !plan.effects && link.is_own() => self.at_once(link, plan).await,
             Some(plan) => {
@@ -147,7 +151,11 @@ impl Attempt<'_> {
                 self.finish(link, ended).await
             }
             None => {
-                let mode = if mode == Mode::Plain { Mode::Together } else { mode };
+                let mode = match mode {
+                    _ if effects && !link.is_own() => Mode::Savepoints,
+                    Mode::Plain => Mode::Together,
+                    mode => mode,
+                };
                 let ended = pass::run(self, &mut link, mode).await;
                 self.finish(link, ended).await
             }

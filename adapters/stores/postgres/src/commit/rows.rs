@@ -1,7 +1,6 @@
 //! The rows of committed events, on the longer way: ledger, parking, attempts.
 
 use keylane::store::{AttemptRow, CommitEvent, Fate, Verdict};
-use sqlx::AssertSqlSafe;
 
 use super::attempt::Attempt;
 use super::facts::Facts;
@@ -54,7 +53,7 @@ async fn ledger_rows(
         if rows.len() == 0 {
             continue;
         }
-        let statement = rows.bind(sqlx::query(AssertSqlSafe(sql.clone())));
+        let statement = rows.bind(sql.query());
         let inserted = statement.fetch_one(&mut **link).await;
         let inserted = inserted.map_err(|error| Stop::of(link, "could not write the ledger", error))?;
         let inserted: i64 = sqlx::Row::get(&inserted, 0);
@@ -115,7 +114,8 @@ async fn forget_attempts(
     }
     let generation = |event: &CommitEvent| event.unpark.as_ref().map(|parked| signed(parked.generation));
     let sql = attempt.store.database.sql("SELECT {keylane}.forget_attempts($1, $2, $3, $4, $5, $6)");
-    let done = sqlx::query(AssertSqlSafe(sql))
+    let done = sql
+        .query()
         .bind(&attempt.holds.scope)
         .bind(&attempt.holds.partition)
         .bind(ended().map(|event| counted(event.hold)).collect::<Vec<_>>())
@@ -151,7 +151,11 @@ async fn keep_attempt(
                 failure = $10, written_at = excluded.written_at"
         }
     };
-    let done = sqlx::query(AssertSqlSafe(attempt.store.database.sql(sql)))
+    let done = attempt
+        .store
+        .database
+        .sql(sql)
+        .query()
         .bind(facts.scope[event.hold])
         .bind(attempt.holds.partition[event.hold])
         .bind(signed(row.generation))

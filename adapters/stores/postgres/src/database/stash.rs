@@ -21,6 +21,7 @@ pub(super) struct Stash {
     options: PgConnectOptions,
     places: Semaphore,
     resting_max: usize,
+    read_only: bool,
     resting: Mutex<Vec<Resting>>,
 }
 
@@ -44,7 +45,19 @@ pub(super) struct Taken<'s> {
 impl Stash {
     pub(super) fn new(options: PgConnectOptions, places: u32) -> Self {
         let resting_max = places as usize;
-        Self { options, places: Semaphore::new(resting_max), resting_max, resting: Mutex::default() }
+        Self {
+            options,
+            places: Semaphore::new(resting_max),
+            resting_max,
+            read_only: false,
+            resting: Mutex::default(),
+        }
+    }
+
+    /// The same, with connections that only read outside a transaction that says otherwise.
+    pub(super) fn read_only(mut self) -> Self {
+        self.read_only = true;
+        self
     }
 
     pub(super) async fn take(&self, env: &Env, database: &Database) -> Result<Taken<'_>, Error> {
@@ -100,7 +113,8 @@ impl Taken<'_> {
         let limit = database.limit();
         if let Some(connection) = self.connection.as_mut().filter(|_| database.own && self.limit != limit) {
             let isolation = "SET default_transaction_isolation = 'read committed'";
-            let sql = format!("{}; {isolation}", database.limits("SET"));
+            let access = format!("SET default_transaction_read_only = {}", self.stash.read_only);
+            let sql = format!("{}; {isolation}; {access}", database.limits("SET"));
             let set = connection.execute(AssertSqlSafe(sql)).await;
             set.map_err(|error| failed("could not set the limits of a connection", error))?;
             self.limit = limit;
