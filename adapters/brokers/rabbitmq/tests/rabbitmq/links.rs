@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use keylane::broker::{Broker, BrokerAdapter};
+use keylane::broker::{Broker, BrokerAdapter, Outgoing};
 use keylane::config::Period;
 use keylane::delivery::Settlement;
+use keylane::event::Record;
 use keylane::{Class, Env, Error};
 use keylane_rabbitmq::{RabbitMq, RabbitMqConfig};
 use tokio::time::timeout;
@@ -61,6 +62,26 @@ async fn a_settlement_under_way_when_the_connection_ends_is_answered() {
         let cut = async { proxy.cut() };
         // Some are told before the cut, some after it, and some are on their way.
         tokio::join!(futures_util::future::join_all(batches), cut);
+        proxy.mend();
+    }
+}
+
+#[tokio::test]
+async fn a_message_under_way_when_the_connection_ends_is_answered() {
+    let Some(uri) = server() else { return };
+    let Some((proxy, through)) = link(&uri) else { return };
+    let queue = Admin::new(&uri).await.queue("quorum", &[]).await;
+    let broker = connect(RabbitMqConfig { publish_max: Period::secs(300), ..config(&through) }).await;
+    let publisher = broker.publisher().await.unwrap();
+    let batch = |count| vec![Outgoing { target: queue.clone(), record: Record::new("x") }; count];
+    for _ in 0..10 {
+        let connected = async { while publisher.publish(batch(1)).await[0].is_err() {} };
+        timeout(PATIENCE, connected).await.expect("a new connection");
+        let cut = async { proxy.cut() };
+        let (results, ()) = tokio::join!(timeout(PATIENCE, publisher.publish(batch(500))), cut);
+        let results = results.expect("publishing ends");
+        let errors = results.iter().filter_map(|result| result.as_ref().err());
+        errors.for_each(|error| assert!(error.is_transient(), "{error}"));
         proxy.mend();
     }
 }
