@@ -1,16 +1,20 @@
 //! Writing: on a connection of its own, each message confirmed, none of them lost for want of a route.
 
 use std::collections::BTreeSet;
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, StreamExt};
 use keylane::broker::{Outgoing, Publisher, Receipt};
 use keylane::{Env, Error};
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
-use lapin::{Channel, Confirmation, Connection, PublisherConfirm};
-use tokio::sync::Mutex;
+use lapin::{Channel, Confirmation, Connection, Event, PublisherConfirm};
+use tokio::sync::{Mutex, watch};
 
 use crate::error;
 use crate::link::{self, Links};
@@ -45,6 +49,29 @@ struct Line {
     channel: Channel,
     /// Exchanges that are there: a message to one that is not would end the channel, and all that is under way on it.
     known: BTreeSet<String>,
+    over: Over,
+}
+
+/// Whether a connection has ended. What is under way on it then is never answered by the client library.
+#[derive(Clone)]
+struct Over(watch::Receiver<bool>);
+
+impl Over {
+    /// The answer, or that there will be none.
+    async fn or<T>(
+        &mut self,
+        out: &Outgoing,
+        answer: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        // Biased: an answer that is there counts.
+        tokio::select! { biased;
+            answer = answer => answer,
+            _ = self.0.wait_for(|over| *over) => {
+                let what = "the connection ended before it was confirmed";
+                Err(error::transient(format!("a message to {:?}: {what}", out.target)))
+            }
+        }
+    }
 }
 
 impl RabbitMqPublisher {
@@ -54,20 +81,35 @@ impl RabbitMqPublisher {
     }
 
     /// Hands over all of them, in order; whoever waits behind this call writes behind it.
-    async fn hand_over(&self, batch: &[Outgoing]) -> Vec<Result<PublisherConfirm, Error>> {
+    async fn hand_over(&self, batch: &[Outgoing]) -> Vec<Result<(PublisherConfirm, Over), Error>> {
         let mut line = self.line.lock().await;
-        let mut handed = Vec::with_capacity(batch.len());
+        let mut going = Vec::with_capacity(batch.len());
         for out in batch {
-            handed.push(self.hand_over_one(&mut line, out).await);
+            going.push(match self.prepare(&mut line, out).await {
+                Ok((channel, message, over)) => {
+                    Ok((Going::begin(publish(channel, message, out)).await, over))
+                }
+                Err(error) => Err(error),
+            });
+        }
+        let mut handed = Vec::with_capacity(batch.len());
+        for (out, going) in batch.iter().zip(going) {
+            handed.push(match going {
+                Ok((Going::Gone(result), over)) => result.map(|confirm| (confirm, over)),
+                Ok((Going::Writing(writing), mut over)) => {
+                    over.or(out, writing).await.map(|confirm| (confirm, over))
+                }
+                Err(error) => Err(error),
+            });
         }
         handed
     }
 
-    async fn hand_over_one(
+    async fn prepare(
         &self,
         line: &mut Option<Line>,
         out: &Outgoing,
-    ) -> Result<PublisherConfirm, Error> {
+    ) -> Result<(Channel, Message, Over), Error> {
         if self.closed.load(Ordering::Acquire) {
             return Err(error::closed("rabbitmq publisher"));
         }
@@ -75,11 +117,7 @@ impl RabbitMqPublisher {
         let frame_max = line.connection.configuration().frame_max();
         let message = Message::of(out, self.env.wall(), self.limits.size, frame_max)?;
         self.check(line, message.exchange.as_str()).await?;
-        let options = BasicPublishOptions { mandatory: true, immediate: false };
-        let Message { exchange, routing_key, properties } = message;
-        let published =
-            line.channel.basic_publish(exchange, routing_key, options, &out.record.payload, properties);
-        published.await.map_err(|cause| failed(out, cause))
+        Ok((line.channel.clone(), message, line.over.clone()))
     }
 
     /// The line that is there, or a new one.
@@ -100,7 +138,23 @@ impl RabbitMqPublisher {
         let confirms = channel.confirm_select(ConfirmSelectOptions::default());
         let confirms = self.links.request("asking rabbitmq for confirms", confirms).await?;
         confirms.map_err(|cause| error::error("asking rabbitmq for confirms", cause))?;
-        Ok(Line { connection, channel, known: BTreeSet::new() })
+        Ok(Line { channel, known: BTreeSet::new(), over: self.watch(&connection), connection })
+    }
+
+    /// Listens for the connection's end in a task that ends with it.
+    fn watch(&self, connection: &Connection) -> Over {
+        let mut events = Box::pin(connection.events_listener());
+        let (tell, over) = watch::channel(false);
+        self.env.spawn("rabbitmq publisher", async move {
+            while let Some(event) = events.next().await {
+                // A channel's error is told here as well; whoever uses the channel is answered.
+                if matches!(event, Event::Error(cause) if !cause.is_amqp_soft_error()) {
+                    break;
+                }
+            }
+            tell.send_replace(true);
+        });
+        Over(over)
     }
 
     async fn check(&self, line: &mut Line, exchange: &str) -> Result<(), Error> {
@@ -129,13 +183,11 @@ impl Publisher for RabbitMqPublisher {
         let mut results = Vec::with_capacity(batch.len());
         for (out, handed) in batch.iter().zip(handed) {
             results.push(match handed {
-                Ok(confirm) => {
+                Ok((confirm, mut over)) => {
                     let left = deadline.since(self.env.now());
-                    let confirmed = self.env.timeout(what, left, confirm).await;
-                    confirmed.map_or_else(
-                        |_| Err(late(out, self.limits.time)),
-                        |confirmed| outcome(out, confirmed),
-                    )
+                    let answer = over.or(out, confirm.map(|confirmed| outcome(out, confirmed)));
+                    let answered = self.env.timeout(what, left, answer).await;
+                    answered.unwrap_or_else(|_| Err(late(out, self.limits.time)))
                 }
                 Err(error) => Err(error),
             });
@@ -152,6 +204,35 @@ impl Publisher for RabbitMqPublisher {
             link::part(&self.env, line.connection, PARTING).await;
         }
     }
+}
+
+/// A message on its way to the socket.
+enum Going<'a> {
+    Gone(Result<PublisherConfirm, Error>),
+    Writing(BoxFuture<'a, Result<PublisherConfirm, Error>>),
+}
+
+impl<'a> Going<'a> {
+    /// Puts it in line, and does not wait until it is written. The client library puts a message in line when its future
+    /// is polled for the first time, so that the order of these calls is the order of writing.
+    async fn begin(writing: impl Future<Output = Result<PublisherConfirm, Error>> + Send + 'a) -> Self {
+        let mut writing = writing.boxed();
+        poll_fn(|context| {
+            Poll::Ready(match writing.poll_unpin(context) {
+                Poll::Ready(result) => Some(result),
+                Poll::Pending => None,
+            })
+        })
+        .await
+        .map_or(Self::Writing(writing), Self::Gone)
+    }
+}
+
+async fn publish(channel: Channel, message: Message, out: &Outgoing) -> Result<PublisherConfirm, Error> {
+    let options = BasicPublishOptions { mandatory: true, immediate: false };
+    let Message { exchange, routing_key, properties } = message;
+    let published = channel.basic_publish(exchange, routing_key, options, &out.record.payload, properties);
+    published.await.map_err(|cause| failed(out, cause))
 }
 
 fn outcome(out: &Outgoing, confirmed: lapin::Result<Confirmation>) -> Result<Receipt, Error> {

@@ -8,7 +8,7 @@ use keylane::delivery::{Delivery, Place, Settlement, Ticket};
 use keylane::event::Record;
 use keylane::{Error, ErrorKind};
 use lapin::Acker;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use super::PARTITION;
 use super::window::{Due, Window};
@@ -22,6 +22,8 @@ const QUEUE_BITS: u32 = 8;
 pub(super) struct Inbox {
     state: Mutex<State>,
     arrived: Notify,
+    /// How many connections have ended.
+    ended: watch::Sender<u64>,
 }
 
 #[derive(Debug)]
@@ -151,6 +153,7 @@ impl Inbox {
         state.epoch += 1;
         state.void = true;
         drop(state);
+        self.ended.send_modify(|count| *count += 1);
         self.arrived.notify_one();
     }
 
@@ -174,10 +177,16 @@ impl Inbox {
         state.forget();
         state.end.get_or_insert(end);
         drop(state);
+        self.ended.send_modify(|count| *count += 1);
         self.arrived.notify_one();
     }
 
     // The settler.
+
+    /// Changes when a connection ends, from now on.
+    pub(super) fn ends(&self) -> watch::Receiver<u64> {
+        self.ended.subscribe()
+    }
 
     /// Notes what became of a delivery. `Err`: the broker doesn't know the ticket any more.
     pub(super) fn settle(&self, ticket: u64, settlement: Settlement) -> Result<Option<Word>, ()> {

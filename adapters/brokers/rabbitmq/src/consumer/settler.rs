@@ -12,7 +12,7 @@ use keylane::Env;
 use keylane::delivery::Settled;
 use lapin::Acker;
 use lapin::options::{BasicAckOptions, BasicNackOptions, BasicRejectOptions};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::inbox::{Inbox, Word, queue_of};
 use super::window::Due;
@@ -56,7 +56,8 @@ impl Settler {
             let call = tokio::select! { biased;
                 call = self.calls.recv() => call,
                 () = timer, if self.inbox.holds() => {
-                    self.tell(Vec::new(), 0).await;
+                    let mut ends = self.inbox.ends();
+                    self.tell(Vec::new(), 0, &mut ends).await;
                     continue;
                 }
             };
@@ -67,6 +68,7 @@ impl Settler {
 
     /// This call and all that wait behind it: together they make longer prefixes.
     async fn serve(&mut self, first: Call) {
+        let mut ends = self.inbox.ends();
         let (mut held_max, mut words, mut tellings) = (self.held_max, Vec::new(), Vec::new());
         let mut next = Some(first);
         while let Some(Call { batch, answer }) = next {
@@ -86,7 +88,7 @@ impl Settler {
             tellings.push(telling);
             next = if tellings.len() < CALLS { self.calls.try_recv().ok() } else { None };
         }
-        let dead = self.tell(words, held_max).await;
+        let dead = self.tell(words, held_max, &mut ends).await;
         for Telling { answer, told, mut lost } in tellings {
             lost.extend(told.into_iter().filter(|ticket| dead.contains(&queue_of(*ticket))));
             // Whoever asked may have gone.
@@ -96,7 +98,12 @@ impl Settler {
 
     /// Says these words, then what is due. The queues of which the broker could not be told come back: their channel is
     /// dead, and with it all that it delivered.
-    async fn tell(&self, words: Vec<(usize, Word)>, held_max: usize) -> Vec<usize> {
+    async fn tell(
+        &self,
+        words: Vec<(usize, Word)>,
+        held_max: usize,
+        ends: &mut watch::Receiver<u64>,
+    ) -> Vec<usize> {
         let due = self.inbox.due(held_max);
         let queues =
             due.iter().map(|(queue, _)| *queue).chain(words.iter().map(|(queue, _)| *queue)).collect();
@@ -114,8 +121,16 @@ impl Settler {
             );
             dead
         };
+        // Biased: what could be told was told. A word that was under way when its connection ended is never answered.
+        let telling = async {
+            tokio::select! { biased;
+                dead = telling => Some(dead),
+                _ = ends.changed() => None,
+            }
+        };
         match self.env.timeout("settling deliveries of rabbitmq", self.limit, telling).await {
-            Ok(dead) => dead,
+            Ok(Some(dead)) => dead,
+            Ok(None) => queues,
             Err(error) => {
                 tracing::warn!(%error, "rabbitmq: settlements are lost; their deliveries come again");
                 queues
