@@ -37,7 +37,7 @@ impl Lines {
     /// The middleware around the handler.
     pub(crate) async fn around(self: Arc<Self>, call: Call, next: Next) -> Outcome {
         let item = call.first();
-        let about = format!("{} {} {}", item.envelope.meta.id, item.attempt, call.scene.epoch);
+        let about = format!("{} {} {}", item.envelope.meta.id, item.attempt, item.token);
         let run = self.runs.fetch_add(1, Ordering::Relaxed);
         self.line(&format!("start {run} {about} {} {}", now(), wall()));
         let mut open = Open { lines: self, run, about, how: End::Dropped };
