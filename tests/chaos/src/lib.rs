@@ -11,6 +11,7 @@ pub mod clock;
 pub mod driver;
 pub mod plan;
 pub mod report;
+mod servers;
 pub mod store;
 pub mod turns;
 pub mod worker;

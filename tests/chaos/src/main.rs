@@ -68,6 +68,7 @@ async fn main() -> Result<ExitCode, Error> {
 }
 
 async fn drive(run: Run) -> Result<ExitCode, Error> {
+    driver::check(run.broker, run.store)?;
     let options = options(&run)?;
     let pair = format!("{}+{}", name(run.broker), name(run.store));
     println!("{pair}, seed {}, {} events, {} faults:", run.seed, run.events, run.faults);
@@ -76,7 +77,13 @@ async fn drive(run: Run) -> Result<ExitCode, Error> {
         return Ok(ExitCode::SUCCESS);
     }
     println!("\nit takes {:.0}s and the drain:", options.plan.lasts().as_secs_f64());
-    let verdict = driver::run(&options).await?.verdict;
+    // Biased: what is done is done. Dropped, the run ends its workers and servers.
+    let verdict = tokio::select! { biased;
+        outcome = driver::run(&options) => outcome?.verdict,
+        _ = tokio::signal::ctrl_c() => {
+            return Err(Error::new(ErrorKind::Closed, "interrupted; workers and servers were ended"));
+        }
+    };
     println!("\n{}", report::table(&options, &verdict));
     for finding in verdict.findings.iter().take(20) {
         println!("{}: {}", finding.breach.name(), finding.about);

@@ -67,7 +67,16 @@ impl Kind {
         )
     }
 
-    /// Of a hundred draws.
+    /// What a server takes to start again, beside the time that it lies dead.
+    const fn takes_to_start(self) -> Duration {
+        match self {
+            Self::StoreShut | Self::StoreKill => Duration::from_secs(2),
+            Self::BrokerKill => Duration::from_secs(8),
+            _ => Duration::ZERO,
+        }
+    }
+
+    /// Of so many draws.
     const fn weight(self) -> u64 {
         match self {
             Self::Kill | Self::Stop => 3,
@@ -88,6 +97,8 @@ pub struct Fault {
     pub lasts: Duration,
     /// The worker's place, where it is about one.
     pub place: Option<usize>,
+    /// A cut link: whether its connections stay open and just carry nothing.
+    pub mute: bool,
     /// After a drain: whether another worker comes in its place.
     pub replaced: bool,
 }
@@ -96,7 +107,7 @@ impl Fault {
     /// One for a plan that is not drawn; its time is given by [`Plan::of`].
     #[must_use]
     pub fn of(kind: Kind, place: Option<usize>, lasts: Duration) -> Self {
-        Self { kind, at: Duration::ZERO, lasts, place, replaced: false }
+        Self { kind, at: Duration::ZERO, lasts, place, mute: false, replaced: false }
     }
 }
 
@@ -105,6 +116,9 @@ impl fmt::Display for Fault {
         write!(f, "{:>8.1}s  {}", self.at.as_secs_f64(), self.kind.name())?;
         if let Some(place) = self.place {
             write!(f, ", worker {place}")?;
+        }
+        if self.mute && matches!(self.kind, Kind::CutBroker | Kind::CutStore) {
+            write!(f, ", mute")?;
         }
         write!(f, ", {:.1}s", self.lasts.as_secs_f64())
     }
@@ -134,8 +148,9 @@ impl Plan {
         let gap = session * 2 + Duration::from_secs(1);
         let quiet = Duration::from_secs(8);
         let mut fourth = false;
+        let mut at = quiet;
         let mut faults = Vec::with_capacity(n);
-        for nth in 0..n {
+        for _ in 0..n {
             let mut kind = pick(&mut chance, kinds);
             // No more workers than there are places.
             if kind == Kind::Add && fourth {
@@ -155,7 +170,9 @@ impl Plan {
                 _ => {}
             }
             let lasts = lasts(&mut chance, kind, session);
-            faults.push(Fault { kind, at: quiet + gap * nth as u32, lasts, place, replaced });
+            let mute = chance.below(2) == 1;
+            faults.push(Fault { kind, at, lasts, place, mute, replaced });
+            at += gap + kind.takes_to_start();
         }
         Self { faults, gap, quiet }
     }
@@ -170,7 +187,7 @@ impl Plan {
     /// How long events are published.
     #[must_use]
     pub fn lasts(&self) -> Duration {
-        self.quiet + self.gap * u32::try_from(self.faults.len()).unwrap_or(u32::MAX)
+        self.faults.last().map_or(self.quiet, |last| last.at + self.gap + last.kind.takes_to_start())
     }
 }
 

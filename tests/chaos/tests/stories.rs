@@ -61,6 +61,15 @@ pub(crate) fn cut_off_from_the_store(pair: Pair) {
     cut_off(pair, kind);
 }
 
+/// A worker lives and is cut off from the broker: its partitions, or the events that it had, go to others.
+#[cfg_attr(
+    not(all(feature = "postgres", any(feature = "kafka", feature = "rabbitmq"))),
+    expect(dead_code, reason = "for pairs with servers")
+)]
+pub(crate) fn cut_off_from_the_broker(pair: Pair) {
+    cut_off(pair, Kind::CutBroker);
+}
+
 fn cut_off(pair: Pair, kind: Kind) {
     let outcome = Stage::new(pair, &[of_one(kind, SESSION * 2)]).run();
     let (keys, first) = moved(&outcome.history, &outcome.history.faults[0]);

@@ -22,8 +22,9 @@ pub(crate) struct LogSide {
 }
 
 impl LogSide {
-    /// In this database; a member is gone as soon as its session.
-    pub(crate) async fn make(database: Arc<Database>, expiry: Duration, env: &Env) -> Result<Self, Error> {
+    /// In this file; a member is gone as soon as its session.
+    pub(crate) async fn make(file: &Path, expiry: Duration, env: &Env) -> Result<Self, Error> {
+        let database = Database::open(file, env).await?;
         let path = database.path().display().to_string();
         let config = LogConfig {
             path: path.clone(),

@@ -1,7 +1,11 @@
 //! The broker under test, as the driver sees it: how a worker's configuration speaks of it, and what
 //! publishes to it.
 
+#[cfg(feature = "kafka")]
+mod kafka;
 mod log;
+#[cfg(feature = "rabbitmq")]
+mod rabbitmq;
 
 use std::sync::Arc;
 
@@ -10,7 +14,11 @@ use keylane::Error;
 use keylane::broker::{Outgoing, Publisher};
 use keylane::event::Record;
 
+#[cfg(feature = "kafka")]
+pub(crate) use kafka::KafkaSide;
 pub(crate) use log::LogSide;
+#[cfg(feature = "rabbitmq")]
+pub(crate) use rabbitmq::RabbitMqSide;
 
 use crate::workload::Numbered;
 
@@ -19,6 +27,10 @@ use crate::workload::Numbered;
 pub enum BrokerKind {
     /// The embedded log, in the folder of the run.
     Log,
+    /// Apache Kafka, a server of the run's own.
+    Kafka,
+    /// RabbitMQ, a server of the run's own.
+    Rabbitmq,
 }
 
 /// The driver's view of the broker.
@@ -32,6 +44,11 @@ pub(crate) trait BrokerSide: Send + Sync {
 
     /// What publishes, over a link that no fault touches.
     async fn publisher(&self) -> Result<Arc<dyn Publisher>, Error>;
+
+    /// Whether it can be used.
+    async fn answers(&self) -> bool {
+        true
+    }
 
     /// Whether events of a key come in the order in which they were published.
     fn ordered(&self) -> bool {

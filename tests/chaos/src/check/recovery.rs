@@ -3,9 +3,10 @@
 //! Of a fault, the time that counts begins when it was injected, where others can take over (a worker is killed,
 //! stopped, drained or cut off), or when it was over, where nobody can do anything before (a server is away, a
 //! link is slow). An event is affected that was published before the next fault and had no effect at that time.
-//! Its wait is the time from then, or from its own publication if that was later, until its effect, without the
-//! time in which a handler ran for its key: a slow handler is no outage. The recovery time of the fault is the
-//! longest of these waits. What the same figure is without a fault stands beside it.
+//! From then, or from its own publication if that was later, until its effect, its key stands still while no
+//! handler runs for it and no effect of it is written: a slow handler is no outage, and neither is the queue of
+//! a hot key that goes on. The recovery time of the fault is the longest such standstill. What the same figure
+//! is without a fault stands beside it.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -37,7 +38,7 @@ struct Waited<'a> {
     done: Nanos,
 }
 
-/// The time that handlers ran, by key: sorted spans that don't touch.
+/// When something of a key went on: sorted spans that don't touch.
 type Busy = HashMap<String, Vec<(Nanos, Nanos)>>;
 
 /// A fault and when it was overcome.
@@ -56,7 +57,7 @@ pub(super) fn of(history: &History) -> (Vec<Recovered>, Nanos) {
     let longest = |from: Nanos, next: Nanos| {
         let until = events.partition_point(|event| event.published < next);
         let affected = events[..until].iter().filter(|event| event.done > from);
-        affected.map(|event| idle(event, from, &busy)).max().unwrap_or_default()
+        affected.map(|event| standstill(event, from, &busy)).max().unwrap_or_default()
     };
     let recovered = |(nth, fault): (usize, &Happened)| {
         let from = if fault.kind.counts_from_its_end() { fault.until } else { fault.from };
@@ -117,6 +118,10 @@ fn busy(history: &History) -> Busy {
             busy.entry(key).or_default().push((turn.start, end));
         }
     }
+    for effect in &history.effects {
+        let Some(Numbered { key, .. }) = Numbered::of(&effect.id) else { continue };
+        busy.entry(key).or_default().push((effect.at, effect.at));
+    }
     for spans in busy.values_mut() {
         spans.sort_unstable();
         spans.dedup_by(|next, last| {
@@ -130,12 +135,15 @@ fn busy(history: &History) -> Busy {
     busy
 }
 
-/// How long the event waited while nobody ran anything of its key.
-fn idle(event: &Waited<'_>, from: Nanos, busy: &Busy) -> Nanos {
-    let from = from.max(event.published);
+/// How long at a time nothing of the event's key went on while it waited.
+fn standstill(event: &Waited<'_>, from: Nanos, busy: &Busy) -> Nanos {
+    let mut since = from.max(event.published);
     let spans = busy.get(event.key).map_or(&[][..], Vec::as_slice);
-    let first = spans.partition_point(|(_, end)| *end <= from);
-    let within = spans[first..].iter().take_while(|(start, _)| *start < event.done);
-    let worked: Nanos = within.map(|(start, end)| event.done.min(*end) - from.max(*start)).sum();
-    event.done.saturating_sub(from).saturating_sub(worked)
+    let first = spans.partition_point(|(_, end)| *end <= since);
+    let mut longest = 0;
+    for (start, end) in spans[first..].iter().take_while(|(start, _)| *start < event.done) {
+        longest = longest.max(start.saturating_sub(since));
+        since = since.max(*end);
+    }
+    longest.max(event.done.saturating_sub(since))
 }

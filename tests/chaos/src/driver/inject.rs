@@ -20,20 +20,23 @@ pub(super) async fn inject(
     began: Nanos,
 ) -> Result<Vec<Happened>, Error> {
     let mut happened = Vec::new();
+    let mut free = began;
     for fault in &options.plan.faults {
-        until(crew, began + nanos(fault.at)).await?;
+        // A server that took long to start again puts off what comes next.
+        until(crew, free.max(began + nanos(fault.at))).await?;
         let pid = fault.place.and_then(|place| crew.pid(place));
         let from = now();
         act(fault, ground, crew).await?;
         // Who is added has no pid before.
         let pid = pid.or_else(|| fault.place.and_then(|place| crew.pid(place)));
         let until = now();
+        free = until + nanos(options.session);
         if options.chatty {
             println!("{fault}  (at {:.1}s)", seconds(from - began));
         }
         happened.push(Happened { kind: fault.kind, pid, from, until });
     }
-    until(crew, began + nanos(options.plan.lasts())).await?;
+    until(crew, (free + nanos(options.plan.gap)).max(began + nanos(options.plan.lasts()))).await?;
     Ok(happened)
 }
 

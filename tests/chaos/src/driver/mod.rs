@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use keylane::{Admin, Env, Error};
+use keylane::{Admin, Env, Error, ErrorKind};
 
 use crate::SUBSCRIPTION;
 use crate::broker::BrokerKind;
@@ -53,14 +53,41 @@ pub struct Options {
 /// The kinds of fault that a pair can suffer.
 #[must_use]
 pub fn kinds(broker: BrokerKind, store: StoreKind) -> Vec<Kind> {
-    let kinds = Kind::PROCESS.to_vec();
-    match broker {
-        BrokerKind::Log => {}
+    let mut kinds = Kind::PROCESS.to_vec();
+    if broker != BrokerKind::Log {
+        kinds.extend([Kind::CutBroker, Kind::SlowBroker, Kind::BrokerKill]);
     }
-    match store {
-        StoreKind::Sqlite => {}
+    if store != StoreKind::Sqlite {
+        kinds.extend([Kind::CutStore, Kind::SlowStore, Kind::Terminate, Kind::StoreShut, Kind::StoreKill]);
     }
     kinds
+}
+
+/// What this build lacks for a pair, if anything.
+///
+/// # Errors
+/// A feature is missing.
+pub fn check(broker: BrokerKind, store: StoreKind) -> Result<(), Error> {
+    match (broker, store) {
+        (BrokerKind::Kafka, _) if !cfg!(feature = "kafka") => Err(missing("kafka")),
+        (BrokerKind::Rabbitmq, _) if !cfg!(feature = "rabbitmq") => Err(missing("rabbitmq")),
+        (_, StoreKind::Postgres) if !cfg!(feature = "postgres") => Err(missing("postgres")),
+        _ => Ok(()),
+    }
+}
+
+/// The port in a URL such as `scheme://user:password@host:port/path`.
+#[cfg(any(feature = "postgres", feature = "rabbitmq"))]
+fn port_of(url: &str) -> Result<u16, Error> {
+    let authority = url.split('/').nth(2).unwrap_or_default();
+    let port = authority.rsplit(':').next().and_then(|port| port.parse().ok());
+    port.ok_or_else(|| Error::new(ErrorKind::Config, "a server's address has no port"))
+}
+
+/// A feature that the build was made without.
+pub(crate) fn missing(feature: &str) -> Error {
+    let what = format!("built without the feature `{feature}`; add --features {feature} before the --");
+    Error::new(ErrorKind::Config, what)
 }
 
 /// What a run left, and what is to be said of it.
@@ -77,6 +104,7 @@ pub struct Outcome {
 /// # Errors
 /// What kept it from being run; a broken promise is no error but a verdict.
 pub async fn run(options: &Options) -> Result<Outcome, Error> {
+    check(options.broker, options.store)?;
     let env = Env::tokio();
     let ground = Ground::make(options, &env).await?;
     let mut crew = Crew::new(options, &ground)?;
@@ -94,9 +122,9 @@ pub async fn run(options: &Options) -> Result<Outcome, Error> {
     if injected.is_err() {
         over.store(true, Ordering::Relaxed);
     }
-    let published = publishing.await.map_err(|error| {
-        Error::new(keylane::ErrorKind::Broker, "the publisher panicked").with_source(error)
-    })??;
+    let published = publishing
+        .await
+        .map_err(|error| Error::new(ErrorKind::Broker, "the publisher panicked").with_source(error))??;
     let faults = injected?;
     let finished = drain(options, &ground, &mut crew, published.len() as u64).await?;
     crew.end_all().await?;
@@ -116,7 +144,6 @@ pub async fn run(options: &Options) -> Result<Outcome, Error> {
     };
     let verdict = Verdict::of(&history);
     report::keep(&options.folder, &history, &verdict)?;
-    ground.end().await?;
     Ok(Outcome { history, verdict })
 }
 
@@ -130,7 +157,8 @@ async fn drain(
     let bound = now() + nanos(options.drain_max);
     while now() < bound {
         crew.mend().await?;
-        if ground.store.count().await? >= events {
+        // Right after a fault the store may not answer yet.
+        if ground.store.count().await.unwrap_or_default() >= events {
             let finished = now();
             // What is done twice is done a moment later.
             tokio::time::sleep(options.session).await;

@@ -1,6 +1,8 @@
 //! The store under test, from both sides: how a worker's handler writes an effect, and how the driver
 //! prepares the table, reads it, and speaks of the store in a worker's configuration.
 
+#[cfg(feature = "postgres")]
+mod postgres;
 mod sqlite;
 
 use async_trait::async_trait;
@@ -8,6 +10,8 @@ use keylane::store::{Store, StoreAdapter};
 use keylane::{Error, ErrorKind, Failure, Tx};
 use std::sync::Arc;
 
+#[cfg(feature = "postgres")]
+pub(crate) use postgres::PostgresSide;
 pub(crate) use sqlite::SqliteSide;
 
 use crate::clock::Nanos;
@@ -17,6 +21,8 @@ use crate::clock::Nanos;
 pub enum StoreKind {
     /// SQLite, in the folder of the run.
     Sqlite,
+    /// PostgreSQL, a server of the run's own.
+    Postgres,
 }
 
 /// What a handler writes.
@@ -72,5 +78,10 @@ pub(crate) trait StoreSide: Send + Sync {
     /// Ends the connections of all workers.
     async fn terminate(&self) -> Result<(), Error> {
         Err(Error::new(ErrorKind::Store, "an embedded store has no connections to end"))
+    }
+
+    /// Whether it can be used.
+    async fn answers(&self) -> bool {
+        true
     }
 }

@@ -55,10 +55,6 @@ impl SqliteSide {
         database.migrate("chaos", TABLES).await?;
         Ok(Self { database, path: path.to_owned(), env: env.clone() })
     }
-
-    pub(crate) fn database(&self) -> &Arc<Database> {
-        &self.database
-    }
 }
 
 #[async_trait]

@@ -55,7 +55,17 @@ pub async fn work(args: WorkerArgs) -> Result<(), Error> {
         .store_layer(watch(env, lines.clone()));
     #[cfg(feature = "kafka")]
     let runtime = runtime.broker(keylane_kafka::Kafka);
+    #[cfg(feature = "rabbitmq")]
+    let runtime = runtime.broker(keylane_rabbitmq::RabbitMq);
     match args.store {
+        #[cfg(feature = "postgres")]
+        StoreKind::Postgres => {
+            use keylane_postgres::Postgres;
+            let routes = handler::routes::<Postgres>(scene, lines);
+            runtime.store(Postgres::new()).subscription(SUBSCRIPTION, routes).run().await
+        }
+        #[cfg(not(feature = "postgres"))]
+        StoreKind::Postgres => Err(crate::driver::missing("postgres")),
         StoreKind::Sqlite => {
             let routes = handler::routes::<Sqlite>(scene, lines);
             runtime.store(Sqlite).subscription(SUBSCRIPTION, routes).run().await
