@@ -8,13 +8,13 @@ use std::task::Poll;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use futures_util::{FutureExt, StreamExt};
 use keylane::broker::{Outgoing, Publisher, Receipt};
 use keylane::{Env, Error};
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
-use lapin::{Channel, Confirmation, Connection, Event, PublisherConfirm};
-use tokio::sync::{Mutex, watch};
+use lapin::{Channel, Confirmation, Connection, PublisherConfirm};
+use tokio::sync::Mutex;
 
 use crate::error;
 use crate::link::{self, Links};
@@ -49,29 +49,6 @@ struct Line {
     channel: Channel,
     /// Exchanges that are there: a message to one that is not would end the channel, and all that is under way on it.
     known: BTreeSet<String>,
-    over: Over,
-}
-
-/// Whether a connection has ended. What is under way on it then is never answered by the client library.
-#[derive(Clone)]
-struct Over(watch::Receiver<bool>);
-
-impl Over {
-    /// The answer, or that there will be none.
-    async fn or<T>(
-        &mut self,
-        out: &Outgoing,
-        answer: impl Future<Output = Result<T, Error>>,
-    ) -> Result<T, Error> {
-        // Biased: an answer that is there counts.
-        tokio::select! { biased;
-            answer = answer => answer,
-            _ = self.0.wait_for(|over| *over) => {
-                let what = "the connection ended before it was confirmed";
-                Err(error::transient(format!("a message to {:?}: {what}", out.target)))
-            }
-        }
-    }
 }
 
 impl RabbitMqPublisher {
@@ -81,35 +58,26 @@ impl RabbitMqPublisher {
     }
 
     /// Hands over all of them, in order; whoever waits behind this call writes behind it.
-    async fn hand_over(&self, batch: &[Outgoing]) -> Vec<Result<(PublisherConfirm, Over), Error>> {
+    async fn hand_over(&self, batch: &[Outgoing]) -> Vec<Result<PublisherConfirm, Error>> {
         let mut line = self.line.lock().await;
         let mut going = Vec::with_capacity(batch.len());
         for out in batch {
             going.push(match self.prepare(&mut line, out).await {
-                Ok((channel, message, over)) => {
-                    Ok((Going::begin(publish(channel, message, out)).await, over))
-                }
-                Err(error) => Err(error),
+                Ok((channel, message)) => Going::begin(publish(channel, message, out)).await,
+                Err(error) => Going::Gone(Err(error)),
             });
         }
         let mut handed = Vec::with_capacity(batch.len());
-        for (out, going) in batch.iter().zip(going) {
+        for going in going {
             handed.push(match going {
-                Ok((Going::Gone(result), over)) => result.map(|confirm| (confirm, over)),
-                Ok((Going::Writing(writing), mut over)) => {
-                    over.or(out, writing).await.map(|confirm| (confirm, over))
-                }
-                Err(error) => Err(error),
+                Going::Gone(result) => result,
+                Going::Writing(writing) => writing.await,
             });
         }
         handed
     }
 
-    async fn prepare(
-        &self,
-        line: &mut Option<Line>,
-        out: &Outgoing,
-    ) -> Result<(Channel, Message, Over), Error> {
+    async fn prepare(&self, line: &mut Option<Line>, out: &Outgoing) -> Result<(Channel, Message), Error> {
         if self.closed.load(Ordering::Acquire) {
             return Err(error::closed("rabbitmq publisher"));
         }
@@ -117,7 +85,7 @@ impl RabbitMqPublisher {
         let frame_max = line.connection.configuration().frame_max();
         let message = Message::of(out, self.env.wall(), self.limits.size, frame_max)?;
         self.check(line, message.exchange.as_str()).await?;
-        Ok((line.channel.clone(), message, line.over.clone()))
+        Ok((line.channel.clone(), message))
     }
 
     /// The line that is there, or a new one.
@@ -138,23 +106,7 @@ impl RabbitMqPublisher {
         let confirms = channel.confirm_select(ConfirmSelectOptions::default());
         let confirms = self.links.request("asking rabbitmq for confirms", confirms).await?;
         confirms.map_err(|cause| error::error("asking rabbitmq for confirms", cause))?;
-        Ok(Line { channel, known: BTreeSet::new(), over: self.watch(&connection), connection })
-    }
-
-    /// Listens for the connection's end in a task that ends with it.
-    fn watch(&self, connection: &Connection) -> Over {
-        let mut events = Box::pin(connection.events_listener());
-        let (tell, over) = watch::channel(false);
-        self.env.spawn("rabbitmq publisher", async move {
-            while let Some(event) = events.next().await {
-                // A channel's error is told here as well; whoever uses the channel is answered.
-                if matches!(event, Event::Error(cause) if !cause.is_amqp_soft_error()) {
-                    break;
-                }
-            }
-            tell.send_replace(true);
-        });
-        Over(over)
+        Ok(Line { connection, channel, known: BTreeSet::new() })
     }
 
     async fn check(&self, line: &mut Line, exchange: &str) -> Result<(), Error> {
@@ -183,11 +135,13 @@ impl Publisher for RabbitMqPublisher {
         let mut results = Vec::with_capacity(batch.len());
         for (out, handed) in batch.iter().zip(handed) {
             results.push(match handed {
-                Ok((confirm, mut over)) => {
+                Ok(confirm) => {
                     let left = deadline.since(self.env.now());
-                    let answer = over.or(out, confirm.map(|confirmed| outcome(out, confirmed)));
-                    let answered = self.env.timeout(what, left, answer).await;
-                    answered.unwrap_or_else(|_| Err(late(out, self.limits.time)))
+                    let confirmed = self.env.timeout(what, left, confirm).await;
+                    confirmed.map_or_else(
+                        |_| Err(late(out, self.limits.time)),
+                        |confirmed| outcome(out, confirmed),
+                    )
                 }
                 Err(error) => Err(error),
             });
