@@ -11,6 +11,16 @@ impl Chance {
         Self(seed)
     }
 
+    /// Chance that belongs to one thing, such as the second attempt at an event.
+    #[must_use]
+    pub fn of(seed: u64, thing: &str, nth: u32) -> Self {
+        // FNV-1a.
+        let hash = thing.bytes().fold(0xCBF2_9CE4_8422_2325 ^ seed, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3)
+        });
+        Self(hash.wrapping_add(u64::from(nth)))
+    }
+
     /// Sixty-four random bits.
     pub const fn bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);

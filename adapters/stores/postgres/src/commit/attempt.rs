@@ -1,0 +1,227 @@
+//! One part of a group, with as many transactions as it takes until one is through or refused.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use keylane::store::Fate;
+use keylane::{Error, ErrorKind, Failure};
+use sqlx::PgConnection;
+
+use super::effects::{ended_by_itself, passed_over};
+use super::end::{Done, End};
+use super::plain::Plan;
+use super::stop::Stop;
+use super::{Course, pass};
+use crate::arrays::Holds;
+use crate::database::Link;
+use crate::error::{failed, is_collision, is_lost};
+use crate::{GRACE, Postgres, PostgresStore};
+
+/// So often others may be in the way of one transaction.
+const COLLISIONS_MAX: u32 = 6;
+
+/// The answer to one part.
+pub(super) enum Answer {
+    Committed {
+        fates: Vec<Fate>,
+        done: Done,
+    },
+    /// The commit itself failed; nothing was written.
+    Refused(Failure),
+    /// The time was up at this unit, not the first with effects; nothing was written.
+    Late(usize),
+}
+
+/// How a transaction writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// All is taken to be as expected.
+    Plain,
+    /// All rows in bulk, then all effects: any failure ends the transaction.
+    Together,
+    /// Unit by unit, those with effects behind a savepoint.
+    Savepoints,
+    /// In a handler's own transaction, which is open and holds its writes.
+    Own,
+}
+
+/// Commits some of the group's units. Those that must be left out are noted in `failed`.
+pub(super) async fn transact(
+    store: &PostgresStore,
+    course: &Course<'_>,
+    holds: &Holds,
+    units: Range<usize>,
+    failed: &mut BTreeMap<usize, Failure>,
+) -> Result<Answer, Error> {
+    let mut mode = Mode::Plain;
+    let mut collisions = 0;
+    if let Some((unit, connection)) = own_transaction(course, &units) {
+        let attempt = Attempt { store, course, holds, units: units.clone(), failed };
+        match attempt.run_own(unit, connection).await {
+            Ok((fates, done)) => return Ok(Answer::Committed { fates, done }),
+            Err(Stop::Refused(failure)) => return Ok(Answer::Refused(failure)),
+            Err(Stop::Error(error)) => return Err(error),
+            Err(Stop::Failed) => drop(failed.insert(unit, passed_over())),
+            Err(Stop::Broken(unit, failure)) => drop(failed.insert(unit, failure)),
+            // It can't be replayed here: the event runs again, unless it is over.
+            Err(Stop::NotPlain | Stop::Collided(_) | Stop::Late(_)) => {}
+        }
+    }
+    loop {
+        let attempt = Attempt { store, course, holds, units: units.clone(), failed };
+        match attempt.run(mode).await {
+            Ok((fates, done)) => return Ok(Answer::Committed { fates, done }),
+            Err(Stop::Refused(failure)) => return Ok(Answer::Refused(failure)),
+            Err(Stop::Late(unit)) => return Ok(Answer::Late(unit)),
+            Err(Stop::Error(error)) => return Err(error),
+            Err(Stop::NotPlain) if mode == Mode::Plain => mode = Mode::Together,
+            Err(Stop::NotPlain) if collisions < COLLISIONS_MAX => collisions += 1,
+            Err(Stop::NotPlain) => return Err(crowded()),
+            Err(Stop::Collided(_)) if collisions < COLLISIONS_MAX => collisions += 1,
+            Err(Stop::Collided(error)) => return Err(error),
+            Err(Stop::Failed) if mode == Mode::Savepoints => return Err(spoilt()),
+            Err(Stop::Failed) => mode = Mode::Savepoints,
+            Err(Stop::Broken(unit, failure)) => {
+                failed.insert(unit, failure);
+                mode = Mode::Savepoints;
+            }
+        }
+    }
+}
+
+/// The transaction that the handler of these units opened; none of them is with others in a group.
+fn own_transaction(course: &Course<'_>, units: &Range<usize>) -> Option<(usize, PgConnection)> {
+    let unit = units.clone().next()?;
+    let own = course.group.units[unit].effects.iter().find(|effect| effect.is_own())?;
+    Some((unit, own.take_own::<Postgres>()?))
+}
+
+/// What one transaction is over.
+pub(super) struct Attempt<'a> {
+    pub(super) store: &'a PostgresStore,
+    pub(super) course: &'a Course<'a>,
+    pub(super) holds: &'a Holds,
+    pub(super) units: Range<usize>,
+    pub(super) failed: &'a BTreeMap<usize, Failure>,
+}
+
+impl Attempt<'_> {
+    async fn run(&self, mode: Mode) -> Result<(Vec<Fate>, Done), Stop> {
+        // The server ends every statement in time; a server that can't be reached ends nothing.
+        let limit = self.store.database.limit() * 4 + GRACE;
+        match self.store.database.env().timeout("a commit", limit, self.run_unbounded(mode)).await {
+            Ok(ran) => ran,
+            Err(late) => Err(Stop::Error(unknown(late))),
+        }
+    }
+
+    async fn run_own(&self, unit: usize, connection: PgConnection) -> Result<(Vec<Fate>, Done), Stop> {
+        let mut link = self.store.database.adopt(connection);
+        if !link.is_single() {
+            return Err(Stop::Broken(unit, ended_by_itself()));
+        }
+        let limit = self.store.database.limit() * 4 + GRACE;
+        let run = async {
+            let ended = match pass::run(self, &mut link, Mode::Own).await {
+                // Its writes go where its event does not commit.
+                Ok(end) if !self.course.events_of(unit).all(|event| end.fates[event].is_committed()) => {
+                    Err(Stop::NotPlain)
+                }
+                ended => ended,
+            };
+            self.finish(link, ended).await
+        };
+        match self.store.database.env().timeout("a commit", limit, run).await {
+            Ok(ran) => ran,
+            Err(late) => Err(Stop::Error(unknown(late))),
+        }
+    }
+
+    async fn run_unbounded(&self, mode: Mode) -> Result<(Vec<Fate>, Done), Stop> {
+        let plan = if mode == Mode::Plain { Plan::make(self) } else { None };
+        let effects = self.units.clone().any(|unit| !self.course.group.units[unit].effects.is_empty());
+        let database = &self.store.database;
+        let mut link = if effects { database.writers().await? } else { database.commits().await? };
+        // Behind a pooler a write that ends the transaction shows by its savepoint only.
+        let plan = plan.filter(|_| !effects || link.is_own());
+        match plan {
+            Some(plan) if !plan.effects && link.is_own() => self.at_once(link, plan).await,
+            Some(plan) => {
+                let ended = plan.run(self, &mut link).await;
+                self.finish(link, ended).await
+            }
+            None => {
+                let mode = match mode {
+                    _ if effects && !link.is_own() => Mode::Savepoints,
+                    Mode::Plain => Mode::Together,
+                    mode => mode,
+                };
+                let ended = pass::run(self, &mut link, mode).await;
+                self.finish(link, ended).await
+            }
+        }
+    }
+
+    /// One statement, which is its own transaction.
+    async fn at_once(&self, mut link: Link<'_>, plan: Plan) -> Result<(Vec<Fate>, Done), Stop> {
+        match plan.at_once(self, &mut link).await {
+            Ok(end) => {
+                link.give();
+                Ok(self.noted(end))
+            }
+            Err(error) if is_lost(&error) => {
+                link.note(&error);
+                Err(Stop::Error(unknown(error)))
+            }
+            Err(error) => {
+                let stop = Stop::of(&mut link, "could not commit", error);
+                link.undo().await;
+                Err(stop)
+            }
+        }
+    }
+
+    async fn finish(&self, mut link: Link<'_>, ended: Result<End, Stop>) -> Result<(Vec<Fate>, Done), Stop> {
+        let end = match ended {
+            Ok(end) => end,
+            Err(stop) => {
+                link.undo().await;
+                return Err(stop);
+            }
+        };
+        let error = match link.commit().await {
+            Ok(()) => {
+                link.give();
+                return Ok(self.noted(end));
+            }
+            Err(error) => error,
+        };
+        if is_lost(&error) {
+            return Err(Stop::Error(unknown(error)));
+        }
+        link.undo().await;
+        // C4: deadlocks and serialization are nobody's fault; anything else is somebody's in the group.
+        Err(match is_collision(&error) {
+            true => Stop::Collided(failed("could not commit", error)),
+            false => Stop::Refused(error.into()),
+        })
+    }
+
+    fn noted(&self, end: End) -> (Vec<Fate>, Done) {
+        self.store.positions.note(self.course.group, self.holds, &end);
+        (end.fates, end.done)
+    }
+}
+
+/// U1: the commit may have been done, or may yet be.
+fn unknown(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+    Error::new(ErrorKind::Unknown, "the answer to a commit was lost").with_source(error)
+}
+
+fn crowded() -> Error {
+    Error::new(ErrorKind::Store, "other commits finish the same events again and again; nothing was written")
+}
+
+fn spoilt() -> Error {
+    Error::new(ErrorKind::Store, "a transaction was spoilt by none of its writes; nothing was written")
+}

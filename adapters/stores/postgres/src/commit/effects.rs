@@ -1,0 +1,100 @@
+//! A handler's recorded writes, inside the transaction that commits their event.
+
+use std::time::Duration;
+
+use keylane::Failure;
+use keylane::env::Instant;
+use keylane::store::Unit;
+
+use super::stop::Stop;
+use crate::database::Link;
+use crate::{Postgres, PostgresStore};
+
+/// Why a unit's effects did not all run.
+pub(super) enum Trouble {
+    /// The unit failed; the transaction can go back to its savepoint.
+    Failed(Failure),
+    /// The unit failed and took the transaction with it.
+    Broken(Failure),
+    /// The transaction's time was up while these effects ran, the first ones in it or later ones.
+    Late { first: bool, failure: Failure },
+}
+
+impl Trouble {
+    /// The transaction is gone with this unit's effects.
+    pub(super) fn stop(self, unit: usize) -> Stop {
+        match self {
+            // S3: only who had all of the time is the culprit.
+            Self::Late { first: false, .. } => Stop::Late(unit),
+            Self::Late { failure, .. } | Self::Broken(failure) | Self::Failed(failure) => {
+                Stop::Broken(unit, failure)
+            }
+        }
+    }
+}
+
+/// The time that the effects of one transaction have together (rule S3).
+pub(super) struct Clock {
+    deadline: Instant,
+    /// Effects ran before.
+    used: bool,
+}
+
+impl Clock {
+    /// Begins now. Shorter than the server's own limit, so that it is known whose time was up.
+    pub(super) fn start(store: &PostgresStore, lifetime: Duration) -> Self {
+        let most = lifetime * 3 / 10;
+        let limit = store.effect_limit.map_or(most, |limit| limit.min(most));
+        Self { deadline: store.database.env().now() + limit, used: false }
+    }
+
+    /// Runs a unit's effects in the order in which they were recorded (rule C3). A write that is dropped at the limit
+    /// takes the connection with it, and so the transaction.
+    pub(super) async fn run(
+        &mut self,
+        store: &PostgresStore,
+        link: &mut Link<'_>,
+        unit: &Unit,
+    ) -> Result<(), Trouble> {
+        if unit.effects.is_empty() {
+            return Ok(());
+        }
+        let first = !std::mem::replace(&mut self.used, true);
+        let env = store.database.env();
+        let left = self.deadline.since(env.now());
+        let ran = match env.timeout("a write", left, in_order(link, unit)).await {
+            Ok(ran) => ran,
+            Err(late) => return Err(Trouble::Late { first, failure: late.into() }),
+        };
+        match (ran, link.is_here() && link.is_single()) {
+            (Ok(()), true) => Ok(()),
+            (Ok(()), false) => Err(Trouble::Broken(ended_by_itself())),
+            (Err(failure), true) => Err(Trouble::Failed(failure)),
+            (Err(failure), false) => Err(Trouble::Broken(failure)),
+        }
+    }
+}
+
+async fn in_order(link: &mut Link<'_>, unit: &Unit) -> Result<(), Failure> {
+    // A handler's own transaction is the one that they run in.
+    for effect in unit.effects.iter().filter(|effect| !effect.is_own()) {
+        let connection = link.lend().ok_or_else(ended_by_itself)?;
+        let (connection, ran) = effect.run::<Postgres>(connection).await;
+        link.regain(connection);
+        ran?;
+    }
+    Ok(())
+}
+
+pub(super) fn ended_by_itself() -> Failure {
+    let what = "a write ended the transaction that it was lent, or kept it; it must only write through it";
+    Failure::new(what).permanent()
+}
+
+/// PostgreSQL takes nothing more in a transaction in which a statement failed.
+pub(super) fn passed_over() -> Failure {
+    Failure::new(
+        "a write passed over a statement that failed; it must give the failure back, or use a savepoint",
+    )
+    .permanent()
+}

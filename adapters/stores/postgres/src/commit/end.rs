@@ -1,0 +1,116 @@
+//! The end of a transaction: positions, leases given back, and what others want.
+
+use keylane::env::Timestamp;
+use keylane::store::{ClaimRef, Fate, Position};
+use sqlx::Row;
+use sqlx::postgres::PgRow;
+
+use super::attempt::Attempt;
+use super::stop::Stop;
+use crate::arrays::{Statement, counted, index};
+use crate::database::Link;
+use crate::numbers::signed;
+
+/// What a transaction leaves when it is committed.
+pub(super) struct End {
+    pub(super) fates: Vec<Fate>,
+    /// Those that were to be written, by their hold.
+    pub(super) positions: Vec<(usize, ClaimRef, Position)>,
+    pub(super) done: Done,
+}
+
+/// What the database answered.
+#[derive(Default)]
+pub(super) struct Done {
+    /// Holds whose positions were written, and their new versions.
+    pub(super) written: Vec<usize>,
+    pub(super) versions: Vec<i64>,
+    /// Holds whose leases were given back.
+    pub(super) given: Vec<usize>,
+    /// What others want, in JSON.
+    pub(super) claims: Option<String>,
+    pub(super) leases: Option<String>,
+}
+
+impl Done {
+    pub(super) fn read(row: &PgRow) -> Self {
+        let holds = |name: &str| {
+            let numbers: Vec<i32> = row.get::<Option<_>, _>(name).unwrap_or_default();
+            numbers.into_iter().map(index).collect()
+        };
+        Self {
+            written: holds("written"),
+            versions: row.get::<Option<_>, _>("versions").unwrap_or_default(),
+            given: holds("given"),
+            claims: row.get("claims"),
+            leases: row.get("leases"),
+        }
+    }
+
+    /// The last part of a group speaks for the claims; a lease is given back by any of them.
+    pub(super) fn after(mut self, before: Self) -> Self {
+        self.given.extend(before.given);
+        self
+    }
+}
+
+/// What is to be written at the end, as arrays.
+pub(super) struct Last {
+    pub(super) positions: Vec<(usize, ClaimRef, Position)>,
+    over: Vec<i32>,
+}
+
+impl Last {
+    /// Of a group with these fates, of whose holds these are held.
+    pub(super) fn of(attempt: &Attempt<'_>, fates: &[Fate], held: impl Fn(usize) -> bool) -> Self {
+        let group = attempt.course.group;
+        let over = group.given_back(fates, &held).into_iter().map(counted).collect();
+        Self { positions: group.positions(fates, held), over }
+    }
+
+    /// Nine parameters.
+    pub(super) fn bind<'q>(&self, statement: Statement<'q>) -> Statement<'q> {
+        let rows = || self.positions.iter();
+        let witness = || rows().map(|(.., position)| position.witness);
+        statement
+            .bind(rows().map(|(at, ..)| counted(*at)).collect::<Vec<_>>())
+            .bind(rows().map(|(.., position)| signed(position.base)).collect::<Vec<_>>())
+            .bind(rows().map(|(.., position)| position.sparse.clone()).collect::<Vec<_>>())
+            .bind(
+                rows()
+                    .map(|(.., position)| Some(position.identity.as_ref()?.as_bytes().to_vec()))
+                    .collect::<Vec<_>>(),
+            )
+            .bind(witness().map(|witness| Some(signed(witness?.offset))).collect::<Vec<_>>())
+            .bind(witness().map(|witness| witness?.time.map(Timestamp::as_micros)).collect::<Vec<_>>())
+            .bind(witness().map(|witness| Some(signed(witness?.hash))).collect::<Vec<_>>())
+            .bind(rows().map(|(.., position)| i64::from(position.partitions)).collect::<Vec<_>>())
+            .bind(self.over.clone())
+    }
+}
+
+/// Writes the end of a transaction; `guard`: it had writes of handlers.
+pub(super) async fn write(
+    attempt: &Attempt<'_>,
+    link: &mut Link<'_>,
+    fates: Vec<Fate>,
+    held: &[bool],
+    guard: bool,
+) -> Result<End, Stop> {
+    let last = Last::of(attempt, &fates, |at| held[at]);
+    let sql = attempt.store.database.sql(
+        "SELECT * FROM {keylane}.commit_holds($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
+    );
+    let holds = attempt.holds;
+    let statement = sql
+        .query()
+        .bind(attempt.course.group.session.0)
+        .bind(&holds.scope)
+        .bind(&holds.partition)
+        .bind(&holds.key)
+        .bind(held)
+        .bind(guard);
+    let row = last.bind(statement).fetch_one(&mut **link).await;
+    let row = row.map_err(|error| Stop::of(link, "could not write positions", error))?;
+    Ok(End { fates, positions: last.positions, done: Done::read(&row) })
+}

@@ -1,0 +1,142 @@
+//! Who may be written: decided from facts alone, unit by unit, in order.
+
+use keylane::env::{Env, Map, Set};
+use keylane::event::PayloadHash;
+use keylane::store::{Admission, CommitEvent, Fate, Verdict};
+
+use super::Course;
+use super::facts::{Facts, is_conflict};
+
+/// What one transaction decided so far.
+pub(crate) struct Judge<'g> {
+    course: &'g Course<'g>,
+    facts: &'g Facts,
+    /// Keys of which an earlier event did not commit. With claims, a key is a key of its partition (S8).
+    blocked: Set<(usize, &'g [u8])>,
+    /// Ids that this transaction finishes or parks.
+    taken: Map<(i32, &'g str), PayloadHash>,
+    /// Parked rows that this transaction takes out (rule P2).
+    unparked: Set<i64>,
+}
+
+impl<'g> Judge<'g> {
+    /// A judge for the units from `first` on; what became of those before is in the course.
+    pub(crate) fn new(env: &Env, course: &'g Course<'g>, facts: &'g Facts, first: usize) -> Self {
+        let mut judge = Self { course, facts, blocked: env.set(), taken: env.map(), unparked: env.set() };
+        let before = course.group.units.get(first).map_or(0, |_| course.events_of(first).start);
+        for (number, (event, fate)) in course.group.events().zip(&course.fates).take(before).enumerate() {
+            judge.note(number, event, fate);
+        }
+        judge
+    }
+
+    /// Decides a unit: its events' fates if all goes well. It is to be written when all are `Committed`.
+    pub(crate) fn rule(&mut self, unit: usize) -> Vec<Fate> {
+        let events = &self.course.group.units[unit].events;
+        let mut fates: Vec<Fate> =
+            self.course.events_of(unit).zip(events).map(|(number, event)| self.fate(number, event)).collect();
+        if !fates.iter().all(Fate::is_committed) {
+            // Its events stand and fall together; those that could have gone must be run again.
+            for fate in fates.iter_mut().filter(|fate| fate.is_committed()) {
+                *fate = Fate::Behind;
+            }
+        }
+        for (number, (event, fate)) in self.course.events_of(unit).zip(events.iter().zip(&fates)) {
+            self.note(number, event, fate);
+        }
+        fates
+    }
+
+    /// A unit that was ruled to be written was not.
+    pub(crate) fn failed(&mut self, unit: usize) {
+        let events = &self.course.group.units[unit].events;
+        for (number, event) in self.course.events_of(unit).zip(events) {
+            if let Some(row) = self.row(number, event) {
+                self.unparked.remove(&row);
+            }
+            self.blocked.insert((event.hold, &event.key[..]));
+            if takes(event).is_some() {
+                self.taken.remove(&self.name(event));
+            }
+        }
+    }
+
+    fn fate(&self, number: usize, event: &CommitEvent) -> Fate {
+        // C1: left out, not failed.
+        if !self.facts.held[event.hold] {
+            return Fate::Excluded;
+        }
+        let blocked = self.blocked.contains(&(event.hold, &event.key[..]));
+        // A try or a mark finishes nothing: that somebody else finished the event is for its end to find, which
+        // then marks its offset.
+        if is_note(event) && event.unpark.is_none() {
+            return if blocked { Fate::Behind } else { Fate::Committed };
+        }
+        // C2: only what is new goes on.
+        match self.facts.standing(number, event) {
+            Admission::Finished | Admission::Parked => return Fate::Duplicate,
+            Admission::Conflict => return Fate::Conflict,
+            Admission::Fresh | Admission::Tried(_) => {}
+        }
+        if self.facts.unparked.get(&number).is_some_and(|row| self.unparked.contains(row)) {
+            return Fate::Duplicate;
+        }
+        if let Some(fate) = self.twice(event) {
+            return fate;
+        }
+        if blocked { Fate::Behind } else { Fate::Committed }
+    }
+
+    /// The same id for the second time in one transaction.
+    fn twice(&self, event: &CommitEvent) -> Option<Fate> {
+        let payload = event.ledger.filter(|_| event.unpark.is_none())?;
+        let first = self.taken.get(&(self.facts.scope[event.hold], event.id.as_str()))?;
+        match *first == payload {
+            true => Some(Fate::Duplicate),
+            false if is_conflict(event) => None,
+            false => Some(Fate::Conflict),
+        }
+    }
+
+    /// C3: what did not commit holds its key's later events back. A duplicate is finished, and holds none.
+    fn note(&mut self, number: usize, event: &'g CommitEvent, fate: &Fate) {
+        match fate {
+            Fate::Committed => {
+                self.unparked.extend(self.row(number, event));
+                if let Some(payload) = takes(event) {
+                    self.taken.entry(self.name(event)).or_insert(payload);
+                }
+            }
+            Fate::Duplicate => {}
+            Fate::Conflict | Fate::Excluded | Fate::Failed(_) | Fate::Behind => {
+                self.blocked.insert((event.hold, &event.key[..]));
+            }
+        }
+    }
+
+    /// The parked row that the event takes out.
+    fn row(&self, number: usize, event: &CommitEvent) -> Option<i64> {
+        let takes = matches!(event.verdict, Verdict::Finish | Verdict::Park(_));
+        self.facts.unparked.get(&number).copied().filter(|_| takes)
+    }
+
+    fn name(&self, event: &'g CommitEvent) -> (i32, &'g str) {
+        (self.facts.scope[event.hold], event.id.as_str())
+    }
+}
+
+/// A try or a mark: written beside the event, which stays open.
+pub(super) fn is_note(event: &CommitEvent) -> bool {
+    matches!(event.verdict, Verdict::Tried(_) | Verdict::Started(_))
+}
+
+/// The payload under which an event takes its id: by finishing or by being parked. A try takes nothing,
+/// and a conflict leaves its id to the event that has it.
+fn takes(event: &CommitEvent) -> Option<PayloadHash> {
+    match event.verdict {
+        Verdict::Finish | Verdict::Park(_) => {
+            event.ledger.filter(|_| event.unpark.is_none() && !is_conflict(event))
+        }
+        Verdict::Tried(_) | Verdict::Started(_) => None,
+    }
+}

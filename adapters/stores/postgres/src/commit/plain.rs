@@ -1,0 +1,194 @@
+//! A plain group: every event finishes for the first time, and nothing stands in its way, as far as can be told here.
+//!
+//! That is nearly every group. It is judged before it is sent, and written by one function, which looks whether all is
+//! as it was taken to be and fails as a whole where it is not.
+
+use std::time::Duration;
+
+use keylane::store::{CommitEvent, Fate, Verdict};
+use sqlx::Row;
+use uuid::Uuid;
+
+use super::attempt::Attempt;
+use super::effects::{Clock, Trouble};
+use super::end::{self, Done, End, Last};
+use super::facts::{Facts, is_by_position};
+use super::judge::Judge;
+use super::pass::is_own;
+use super::stop::Stop;
+use crate::arrays::{Statement, counted};
+use crate::database::Link;
+use crate::id;
+use crate::numbers::{hash, signed};
+
+/// What the functions are told.
+pub(super) struct Plan {
+    /// Whether writes of handlers are among it.
+    pub(super) effects: bool,
+    fates: Vec<Fate>,
+    /// Holds that have events.
+    used: Vec<i32>,
+    /// Of each hold, the version of the position by which it was judged.
+    versions: Vec<Option<i64>>,
+    ledger: Ledger,
+    ended: Ended,
+}
+
+/// Rows of the ledger.
+#[derive(Default)]
+pub(super) struct Ledger {
+    scope: Vec<i32>,
+    id: Vec<Vec<u8>>,
+    ms: Vec<Option<i64>>,
+    hash: Vec<Uuid>,
+}
+
+/// Events whose attempts go.
+#[derive(Default)]
+struct Ended {
+    hold: Vec<i32>,
+    offset: Vec<i64>,
+    id: Vec<Vec<u8>>,
+}
+
+impl Plan {
+    /// `None`: the group must go the longer way.
+    pub(super) fn make(attempt: &Attempt<'_>) -> Option<Self> {
+        let course = attempt.course;
+        let (facts, versions) = assumed(attempt)?;
+        let mut judge = Judge::new(attempt.store.database.env(), course, &facts, attempt.units.start);
+        for unit in attempt.units.clone() {
+            let fates = judge.rule(unit);
+            if is_own(attempt, unit)
+                || attempt.failed.contains_key(&unit)
+                || !fates.iter().all(Fate::is_committed)
+            {
+                return None;
+            }
+        }
+        let numbers = course.events_of_all(&attempt.units);
+        let mut fates = course.fates.clone();
+        fates[numbers.clone()].fill(Fate::Committed);
+        let mut plan = Self {
+            effects: attempt.units.clone().any(|unit| !course.group.units[unit].effects.is_empty()),
+            fates,
+            used: Vec::new(),
+            versions,
+            ledger: Ledger::default(),
+            ended: Ended::default(),
+        };
+        for event in course.group.events().skip(numbers.start).take(numbers.len()) {
+            if !matches!(event.verdict, Verdict::Finish) || event.unpark.is_some() {
+                return None;
+            }
+            plan.add(attempt, event);
+        }
+        plan.used.sort_unstable();
+        plan.used.dedup();
+        Some(plan)
+    }
+
+    fn add(&mut self, attempt: &Attempt<'_>, event: &CommitEvent) {
+        self.used.push(counted(event.hold));
+        let id = id::key(&event.id);
+        if let Some(payload) = event.ledger {
+            self.ledger.push(attempt.holds.scope[event.hold], &id, hash(payload));
+        }
+        self.ended.hold.push(counted(event.hold));
+        self.ended.offset.push(signed(event.offset));
+        self.ended.id.push(id);
+    }
+
+    /// All of it in one statement.
+    pub(super) async fn at_once(
+        self,
+        attempt: &Attempt<'_>,
+        link: &mut Link<'_>,
+    ) -> Result<End, sqlx::Error> {
+        let last = Last::of(attempt, &self.fates, |_| true);
+        let sql = attempt.store.database.sql(
+            "SELECT * FROM {keylane}.commit_plain($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15,
+                $16, $17, $18, $19, $20, $21, $22, $23)",
+        );
+        let statement = bind_holds(sql.query(), attempt);
+        let row = last.bind(self.bind(statement)).fetch_one(&mut **link).await?;
+        Ok(End { fates: self.fates, positions: last.positions, done: Done::read(&row) })
+    }
+
+    /// In a transaction, with effects between rows and positions (rule C3).
+    pub(super) async fn run(self, attempt: &Attempt<'_>, link: &mut Link<'_>) -> Result<End, Stop> {
+        link.begin().await?;
+        let sql = attempt.store.database.sql(
+            "SELECT lifetime_us, held
+             FROM {keylane}.commit_rows($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
+        );
+        let statement = bind_holds(sql.query(), attempt).bind(self.effects);
+        let row = self.bind(statement).fetch_one(&mut **link).await;
+        let row = row.map_err(|error| Stop::of(link, "could not write the ledger", error))?;
+        let held: Vec<bool> = row.get::<Option<_>, _>("held").unwrap_or_default();
+        let lifetime = Duration::from_micros(row.get::<i64, _>("lifetime_us").unsigned_abs());
+        let mut clock = Clock::start(attempt.store, lifetime);
+        for unit in attempt.units.clone() {
+            let ran = clock.run(attempt.store, link, &attempt.course.group.units[unit]).await;
+            ran.map_err(|trouble| match trouble {
+                Trouble::Failed(_) => Stop::Failed,
+                trouble => trouble.stop(unit),
+            })?;
+        }
+        end::write(attempt, link, self.fates, &held, self.effects).await
+    }
+
+    fn bind<'q>(&self, statement: Statement<'q>) -> Statement<'q> {
+        self.ledger
+            .bind(statement.bind(self.used.clone()).bind(self.versions.clone()))
+            .bind(self.ended.hold.clone())
+            .bind(self.ended.offset.clone())
+            .bind(self.ended.id.clone())
+    }
+}
+
+impl Ledger {
+    pub(super) fn push(&mut self, scope: i32, key: &[u8], hash: Uuid) {
+        self.scope.push(scope);
+        self.ms.push(id::time(key));
+        self.id.push(key.to_vec());
+        self.hash.push(hash);
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.id.len()
+    }
+
+    /// Four parameters.
+    pub(super) fn bind<'q>(&self, statement: Statement<'q>) -> Statement<'q> {
+        statement.bind(self.scope.clone()).bind(self.id.clone()).bind(self.ms.clone()).bind(self.hash.clone())
+    }
+}
+
+/// The session and the holds: five parameters.
+pub(super) fn bind_holds<'q>(statement: Statement<'q>, attempt: &Attempt<'_>) -> Statement<'q> {
+    let holds = attempt.holds;
+    statement
+        .bind(attempt.course.group.session.0)
+        .bind(holds.scope.clone())
+        .bind(holds.partition.clone())
+        .bind(holds.key.clone())
+        .bind(holds.number.clone())
+}
+
+/// All is held and new; positions are as this handle last wrote them.
+fn assumed(attempt: &Attempt<'_>) -> Option<(Facts, Vec<Option<i64>>)> {
+    let group = attempt.course.group;
+    let mut facts = Facts::assumed(attempt.holds);
+    let mut versions = vec![None; group.holds.len()];
+    for event in group.events().filter(|event| is_by_position(group, event)) {
+        if versions[event.hold].is_none() {
+            let claim = group.holds[event.hold].claim()?;
+            let (version, watermark) =
+                attempt.store.positions.of(attempt.holds.scope[event.hold], &claim.claim)?;
+            versions[event.hold] = Some(version);
+            facts.finished[event.hold] = Some(watermark);
+        }
+    }
+    Some((facts, versions))
+}

@@ -1,0 +1,43 @@
+//! Why a transaction of a commit stopped before its end.
+
+use keylane::{Error, Failure};
+
+use crate::database::Link;
+use crate::error::{failed, is_collision, is_not_plain, is_spoilt};
+
+/// Nothing of the transaction is written.
+pub(super) enum Stop {
+    /// Something is not as it was taken to be, or is not any more: to be done again, knowing better.
+    NotPlain,
+    /// Another transaction was in the way (rule C4): to be done again as it is.
+    Collided(Error),
+    /// An effect failed, or ended or spoilt the transaction: to be replayed with savepoints.
+    Failed,
+    /// This unit's effects ended the transaction, or were given all of its time: to be replayed without it.
+    Broken(usize, Failure),
+    /// The time was up before this unit's effects ended: it begins a transaction of its own.
+    Late(usize),
+    /// The commit itself failed (rule C4).
+    Refused(Failure),
+    /// The store's error.
+    Error(Error),
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        Self::Error(error)
+    }
+}
+
+impl Stop {
+    /// What a failed statement of ours means.
+    pub(super) fn of(link: &mut Link<'_>, what: &str, error: sqlx::Error) -> Self {
+        link.note(&error);
+        match error {
+            error if is_not_plain(&error) => Self::NotPlain,
+            error if is_spoilt(&error) => Self::Failed,
+            error if is_collision(&error) => Self::Collided(failed(what, error)),
+            error => Self::Error(failed(what, error)),
+        }
+    }
+}

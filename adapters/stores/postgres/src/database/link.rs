@@ -1,0 +1,185 @@
+//! A connection that is lent for a while, with or without a transaction on it.
+
+use std::ops::{Deref, DerefMut};
+
+use keylane::Error;
+use sqlx::pool::PoolConnection;
+use sqlx::postgres::{PgConnection, Postgres};
+use sqlx::{AssertSqlSafe, SqlSafeStr};
+use sqlx_core::transaction::TransactionManager;
+
+use super::Database;
+use super::stash::Taken;
+use crate::error::{failed, is_lost};
+
+type Manager = <Postgres as sqlx::Database>::TransactionManager;
+
+/// Whoever drops it without [`end`](Self::end) closes the connection, and so undoes what it began.
+pub(crate) struct Link<'d> {
+    database: &'d Database,
+    /// `None` once it was given back.
+    inner: Option<Inner<'d>>,
+    /// The connection is gone.
+    lost: bool,
+}
+
+enum Inner<'d> {
+    Ours(Taken<'d>),
+    Pooled(PoolConnection<Postgres>),
+}
+
+impl<'d> Link<'d> {
+    pub(super) fn ours(database: &'d Database, taken: Taken<'d>) -> Self {
+        Self { database, inner: Some(Inner::Ours(taken)), lost: false }
+    }
+
+    pub(super) fn pooled(database: &'d Database, connection: PoolConnection<Postgres>) -> Self {
+        Self { database, inner: Some(Inner::Pooled(connection)), lost: false }
+    }
+
+    /// True where single statements run within our limits (rule S3), and are transactions of their own.
+    pub(crate) fn is_own(&self) -> bool {
+        self.database.own && matches!(self.inner, Some(Inner::Ours(_)))
+    }
+
+    /// Begins a transaction.
+    pub(crate) async fn begin(&mut self) -> Result<(), Error> {
+        let begin = AssertSqlSafe(self.database.begin(self.is_own())).into_sql_str();
+        let begun = Manager::begin(self, Some(begin)).await;
+        begun.map_err(|error| self.broke("could not begin a transaction", error))
+    }
+
+    /// Begins one where it is needed for our limits.
+    pub(crate) async fn begin_if_needed(&mut self) -> Result<(), Error> {
+        if self.is_own() { Ok(()) } else { self.begin().await }
+    }
+
+    /// True while nothing but our own transaction is begun.
+    pub(crate) fn is_single(&self) -> bool {
+        Manager::get_transaction_depth(self) == 1
+    }
+
+    fn in_transaction(&self) -> bool {
+        self.connection().is_some_and(|connection| Manager::get_transaction_depth(connection) > 0)
+    }
+
+    /// Makes what was begun durable.
+    pub(crate) async fn commit(&mut self) -> Result<(), sqlx::Error> {
+        let done = Manager::commit(self).await;
+        if let Err(error) = &done {
+            self.note(error);
+        }
+        done
+    }
+
+    /// Undoes what was begun and gives the connection back, where it is as good as before; else closes it.
+    pub(crate) async fn undo(mut self) {
+        if self.lost || self.connection().is_none() {
+            return;
+        }
+        if self.in_transaction() && (!self.is_single() || Manager::rollback(&mut self).await.is_err()) {
+            return;
+        }
+        self.give();
+    }
+
+    /// Gives the connection back; nothing is begun on it.
+    pub(crate) fn give(mut self) {
+        match self.inner.take() {
+            Some(Inner::Ours(taken)) if !self.lost => taken.give(&self.database.env),
+            inner => drop(inner),
+        }
+    }
+
+    /// Ends the work: with what it brought where that is durable, with its error where all is undone.
+    pub(crate) async fn end<T>(mut self, ended: Result<T, Error>) -> Result<T, Error> {
+        match ended {
+            Ok(value) if self.in_transaction() => match self.commit().await {
+                Ok(()) => {
+                    self.give();
+                    Ok(value)
+                }
+                Err(error) => Err(failed("could not commit", error)),
+            },
+            Ok(value) => {
+                self.give();
+                Ok(value)
+            }
+            Err(error) => {
+                self.undo().await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Notes an error of the connection, and gives it the runtime's words.
+    pub(crate) fn broke(&mut self, what: &str, error: sqlx::Error) -> Error {
+        self.note(&error);
+        failed(what, error)
+    }
+
+    /// Notes whether the connection is lost.
+    pub(crate) fn note(&mut self, error: &sqlx::Error) {
+        if is_lost(error) {
+            self.lost = true;
+            if let Some(Inner::Ours(taken)) = &self.inner {
+                taken.stash().forget();
+            }
+        }
+    }
+
+    /// Lends the connection to a write; `None` when an earlier one kept it. Commits have connections of ours.
+    pub(crate) fn lend(&mut self) -> Option<PgConnection> {
+        match &mut self.inner {
+            Some(Inner::Ours(taken)) => taken.connection.take(),
+            _ => None,
+        }
+    }
+
+    /// Takes it back.
+    pub(crate) fn regain(&mut self, connection: Option<PgConnection>) {
+        if let Some(Inner::Ours(taken)) = &mut self.inner {
+            taken.connection = connection;
+        }
+    }
+
+    /// Whether it is there: a write may have kept it.
+    pub(crate) fn is_here(&self) -> bool {
+        self.connection().is_some()
+    }
+
+    fn connection(&self) -> Option<&PgConnection> {
+        match &self.inner {
+            Some(Inner::Ours(taken)) => taken.connection.as_ref(),
+            Some(Inner::Pooled(connection)) => Some(connection),
+            None => None,
+        }
+    }
+}
+
+impl Deref for Link<'_> {
+    type Target = PgConnection;
+    fn deref(&self) -> &PgConnection {
+        self.connection().expect("a link has its connection but while it is lent")
+    }
+}
+
+impl DerefMut for Link<'_> {
+    fn deref_mut(&mut self) -> &mut PgConnection {
+        let connection = match &mut self.inner {
+            Some(Inner::Ours(taken)) => taken.connection.as_mut(),
+            Some(Inner::Pooled(connection)) => Some(&mut **connection),
+            None => None,
+        };
+        connection.expect("a link has its connection but while it is lent")
+    }
+}
+
+impl Drop for Link<'_> {
+    fn drop(&mut self) {
+        let spoilt = self.lost || self.in_transaction();
+        if let Some(Inner::Pooled(mut connection)) = self.inner.take().filter(|_| spoilt) {
+            connection.close_on_drop();
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! One database: its connections, their limits, its schema.
+//!
+//! Connections are apart, so that none starve others: commits have theirs, the heartbeat has one, each transaction of a
+//! handler's own has one, all else shares the rest, or the service's own pool. Where a pooler or the service stands between us and the server, nothing
+//! that outlives a transaction can be counted on: then each transaction says its limits itself (rule S3).
+
+mod link;
+mod migrate;
+mod options;
+mod stash;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use keylane::{Env, Error, ErrorKind};
+use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection, PgRow};
+use sqlx::query::{Query, QueryScalar};
+use sqlx::{AssertSqlSafe, FromRow, PgPool, Postgres};
+
+pub(crate) use link::Link;
+
+use crate::config::{Pooler, PostgresConfig};
+use crate::error::failed;
+use stash::Stash;
+
+/// How long a session lasts until one is registered, for the limits of what runs before.
+const LIFETIME: Duration = Duration::from_secs(15);
+/// How long is waited for a connection.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A database with our schema in it.
+#[derive(Debug)]
+pub(crate) struct Database {
+    env: Env,
+    schema: String,
+    /// Connections are ours alone: what is set on one stays.
+    own: bool,
+    commits: Stash,
+    /// Of commits with writes of handlers. Outside a transaction of ours they only read: where a write has ended it,
+    /// the next one must not go on without.
+    writers: Stash,
+    heartbeat: Stash,
+    /// Of handlers that have transactions of their own.
+    handlers: Stash,
+    work: Work,
+    options: PgConnectOptions,
+    /// S3, in milliseconds: less than a third of the session that was registered last.
+    limit: AtomicU64,
+}
+
+#[derive(Debug)]
+enum Work {
+    Ours(Box<Stash>),
+    Services(PgPool),
+}
+
+impl Database {
+    /// Connects, and brings the schema to this release's version.
+    pub(crate) async fn open(
+        config: &PostgresConfig,
+        pool: Option<PgPool>,
+        env: &Env,
+    ) -> Result<Self, Error> {
+        let pooled = config.pooler == Pooler::Transaction;
+        let options = options::options(config, pool.as_ref(), pooled)?;
+        let stash = |places: u32| Stash::new(options.clone(), places);
+        let careful = |places: u32| stash(places).read_only();
+        let database = Self {
+            env: env.clone(),
+            schema: config.schema.clone(),
+            own: !pooled,
+            commits: stash(config.commit_connections),
+            writers: careful(config.commit_connections),
+            heartbeat: stash(1),
+            handlers: careful(config.connections_max),
+            work: pool.map_or_else(|| Work::Ours(Box::new(stash(config.connections_max))), Work::Services),
+            options: options.clone(),
+            limit: AtomicU64::new(0),
+        };
+        database.limit_to(LIFETIME);
+        migrate::migrate(&database).await?;
+        Ok(database)
+    }
+
+    /// S3: statements, waits for locks and pauses in transactions end within less than a third of this lifetime.
+    pub(crate) fn limit_to(&self, lifetime: Duration) {
+        let limit = u64::try_from((lifetime * 33 / 100).as_millis()).unwrap_or(u64::MAX).max(1);
+        self.limit.store(limit.min(i32::MAX as u64), Ordering::Relaxed);
+    }
+
+    pub(crate) fn limit(&self) -> Duration {
+        Duration::from_millis(self.limit.load(Ordering::Relaxed))
+    }
+
+    /// A connection to commit by.
+    pub(crate) async fn commits(&self) -> Result<Link<'_>, Error> {
+        self.lend(&self.commits).await
+    }
+
+    /// A connection to commit by, with writes of handlers.
+    pub(crate) async fn writers(&self) -> Result<Link<'_>, Error> {
+        self.lend(&self.writers).await
+    }
+
+    /// The heartbeat's connection.
+    pub(crate) async fn heartbeat(&self) -> Result<Link<'_>, Error> {
+        self.lend(&self.heartbeat).await
+    }
+
+    /// A connection with an open transaction, for a handler.
+    pub(crate) async fn begin_for_handler(&self) -> Result<PgConnection, Error> {
+        let taken =
+            self.env.timeout("opening a connection", PATIENCE, self.handlers.take_more(&self.env, self));
+        let connection = taken.await.map_err(none_free)??;
+        let mut link = self.adopt(connection);
+        link.begin().await?;
+        Ok(link.lend().expect("it was just adopted"))
+    }
+
+    /// What a handler had, with its transaction.
+    pub(crate) fn adopt(&self, connection: PgConnection) -> Link<'_> {
+        Link::ours(self, self.handlers.adopt(connection, self))
+    }
+
+    /// A connection for all else.
+    pub(crate) async fn work(&self) -> Result<Link<'_>, Error> {
+        match &self.work {
+            Work::Ours(stash) => self.lend(stash).await,
+            Work::Services(pool) => {
+                let connection = self.env.timeout("waiting for a connection", PATIENCE, pool.acquire()).await;
+                let connection = connection.map_err(none_free)?;
+                let connection =
+                    connection.map_err(|error| failed("the service's pool gave no connection", error))?;
+                Ok(Link::pooled(self, connection))
+            }
+        }
+    }
+
+    async fn lend<'d>(&'d self, stash: &'d Stash) -> Result<Link<'d>, Error> {
+        let taken = self.env.timeout("waiting for a connection", PATIENCE, stash.take(&self.env, self)).await;
+        Ok(Link::ours(self, taken.map_err(none_free)??))
+    }
+
+    /// A dedicated connection's options, for who listens.
+    pub(crate) fn options(&self) -> &PgConnectOptions {
+        &self.options
+    }
+
+    /// Nothing stands between us and the server.
+    pub(crate) fn is_own(&self) -> bool {
+        self.own
+    }
+
+    pub(crate) fn env(&self) -> &Env {
+        &self.env
+    }
+
+    /// A statement with our schema's name in it.
+    pub(crate) fn sql(&self, sql: &str) -> Sql {
+        Sql { text: self.text(sql), kept: self.own }
+    }
+
+    fn text(&self, sql: &str) -> String {
+        sql.replace("{keylane}", &format!("\"{}\"", self.schema))
+    }
+
+    /// On which releases are told.
+    pub(crate) fn channel(&self) -> String {
+        format!("keylane:{}", self.schema)
+    }
+
+    /// What every transaction of ours begins with.
+    fn begin(&self, own: bool) -> String {
+        let begin = "BEGIN ISOLATION LEVEL READ COMMITTED, READ WRITE";
+        if own { begin.to_owned() } else { format!("{begin}; {}", self.limits("SET LOCAL")) }
+    }
+
+    fn limits(&self, set: &str) -> String {
+        let limit = self.limit.load(Ordering::Relaxed);
+        format!(
+            "{set} statement_timeout = {limit}; {set} lock_timeout = {limit}; \
+             {set} idle_in_transaction_session_timeout = {limit}"
+        )
+    }
+}
+
+/// A statement of ours.
+pub(crate) struct Sql {
+    text: String,
+    /// It stays prepared on its connection.
+    kept: bool,
+}
+
+impl Sql {
+    pub(crate) fn query(&self) -> Query<'static, Postgres, PgArguments> {
+        sqlx::query(AssertSqlSafe(self.text.clone())).persistent(self.kept)
+    }
+
+    /// One that gives one column.
+    pub(crate) fn scalar<T>(&self) -> QueryScalar<'static, Postgres, T, PgArguments>
+    where
+        (T,): for<'r> FromRow<'r, PgRow>,
+    {
+        sqlx::query_scalar(AssertSqlSafe(self.text.clone())).persistent(self.kept)
+    }
+}
+
+fn none_free(late: Error) -> Error {
+    Error::new(ErrorKind::Store, "no connection to PostgreSQL was free in time").with_source(late)
+}

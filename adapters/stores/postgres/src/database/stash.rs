@@ -1,0 +1,139 @@
+//! Connections of our own, as many as there are places.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use keylane::env::Instant;
+use keylane::{Env, Error, ErrorKind};
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::{AssertSqlSafe, Connection, Executor};
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use super::Database;
+use crate::error::failed;
+
+/// One that rested for so long is asked whether it still lives.
+const REST: Duration = Duration::from_secs(5);
+
+/// Those that rest, at most `places` with those that are lent.
+#[derive(Debug)]
+pub(super) struct Stash {
+    options: PgConnectOptions,
+    places: Semaphore,
+    resting_max: usize,
+    read_only: bool,
+    resting: Mutex<Vec<Resting>>,
+}
+
+#[derive(Debug)]
+struct Resting {
+    connection: PgConnection,
+    limit: Duration,
+    since: Instant,
+}
+
+/// A connection that is lent; dropped, it is closed.
+pub(super) struct Taken<'s> {
+    stash: &'s Stash,
+    /// `None` of one that a handler had.
+    _place: Option<SemaphorePermit<'s>>,
+    /// `None` while a write of a handler has it.
+    pub(super) connection: Option<PgConnection>,
+    limit: Duration,
+}
+
+impl Stash {
+    pub(super) fn new(options: PgConnectOptions, places: u32) -> Self {
+        let resting_max = places as usize;
+        Self {
+            options,
+            places: Semaphore::new(resting_max),
+            resting_max,
+            read_only: false,
+            resting: Mutex::default(),
+        }
+    }
+
+    /// The same, with connections that only read outside a transaction that says otherwise.
+    pub(super) fn read_only(mut self) -> Self {
+        self.read_only = true;
+        self
+    }
+
+    pub(super) async fn take(&self, env: &Env, database: &Database) -> Result<Taken<'_>, Error> {
+        let closed = |_| Error::new(ErrorKind::Closed, "the store is closed");
+        let place = self.places.acquire().await.map_err(closed)?;
+        self.fill(Some(place), env, database).await
+    }
+
+    /// One more than there are places, for a handler: who runs it bounds how many there are.
+    pub(super) async fn take_more(&self, env: &Env, database: &Database) -> Result<PgConnection, Error> {
+        let mut taken = self.fill(None, env, database).await?;
+        Ok(taken.connection.take().expect("it was just filled in"))
+    }
+
+    /// Takes back what a handler had.
+    pub(super) fn adopt(&self, connection: PgConnection, database: &Database) -> Taken<'_> {
+        Taken { stash: self, _place: None, connection: Some(connection), limit: database.limit() }
+    }
+
+    async fn fill<'s>(
+        &'s self,
+        place: Option<SemaphorePermit<'s>>,
+        env: &Env,
+        database: &Database,
+    ) -> Result<Taken<'s>, Error> {
+        let (connection, limit) = loop {
+            let rested = self.resting.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            let Some(mut rested) = rested else { break self.connect().await? };
+            if env.now().since(rested.since) < REST || rested.connection.ping().await.is_ok() {
+                break (rested.connection, rested.limit);
+            }
+        };
+        let mut taken = Taken { stash: self, _place: place, connection: Some(connection), limit };
+        taken.limit_to(database).await?;
+        Ok(taken)
+    }
+
+    async fn connect(&self) -> Result<(PgConnection, Duration), Error> {
+        let connection = PgConnection::connect_with(&self.options).await;
+        let connection = connection.map_err(|error| failed("could not connect to PostgreSQL", error))?;
+        Ok((connection, Duration::ZERO))
+    }
+
+    /// After one was lost: those that rest are probably lost as well.
+    pub(super) fn forget(&self) {
+        self.resting.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+}
+
+impl Taken<'_> {
+    /// S3: sets the limits where they are not those of the session.
+    async fn limit_to(&mut self, database: &Database) -> Result<(), Error> {
+        let limit = database.limit();
+        if let Some(connection) = self.connection.as_mut().filter(|_| database.own && self.limit != limit) {
+            let isolation = "SET default_transaction_isolation = 'read committed'";
+            let access = format!("SET default_transaction_read_only = {}", self.stash.read_only);
+            let sql = format!("{}; {isolation}; {access}", database.limits("SET"));
+            let set = connection.execute(AssertSqlSafe(sql)).await;
+            set.map_err(|error| failed("could not set the limits of a connection", error))?;
+            self.limit = limit;
+        }
+        Ok(())
+    }
+
+    /// Gives the connection back; it is in no transaction.
+    pub(super) fn give(mut self, env: &Env) {
+        if let Some(connection) = self.connection.take() {
+            let resting = Resting { connection, limit: self.limit, since: env.now() };
+            let mut all = self.stash.resting.lock().unwrap_or_else(PoisonError::into_inner);
+            if all.len() < self.stash.resting_max {
+                all.push(resting);
+            }
+        }
+    }
+
+    pub(super) fn stash(&self) -> &Stash {
+        self.stash
+    }
+}

@@ -1,0 +1,29 @@
+//! Leases: what a session holds. They are taken by admission and given back by commits.
+
+use keylane::Error;
+use keylane::store::{LeaseKey, LeaseRef, SessionId};
+use sqlx::Row;
+
+use crate::PostgresStore;
+use crate::numbers::unsigned;
+
+/// S7: for the comparison with the lanes.
+pub(crate) async fn leases(store: &PostgresStore, session: SessionId) -> Result<Vec<LeaseRef>, Error> {
+    let mut link = store.database.work().await?;
+    let read = async {
+        link.begin_if_needed().await?;
+        let sql = "SELECT l.scope, l.key, l.token
+            FROM {keylane}.leases l JOIN {keylane}.sessions s ON s.id = l.owner
+            WHERE l.owner = $1 ORDER BY l.scope, l.key";
+        let rows = store.database.sql(sql).query().bind(session.0).fetch_all(&mut *link).await;
+        rows.map_err(|error| link.broke("could not read the session's leases", error))
+    };
+    let read = read.await;
+    let mut leases = Vec::new();
+    for row in link.end(read).await? {
+        let scope = store.scopes.scope(&store.database, row.get("scope")).await?;
+        let lease = LeaseKey { scope, key: row.get::<Vec<u8>, _>("key").into() };
+        leases.push(LeaseRef { lease, token: unsigned(row.get("token")) });
+    }
+    Ok(leases)
+}
