@@ -57,7 +57,8 @@ fn the_page_lists_every_mutant() {
     let page = std::fs::read_to_string(root().join("docs/simulation.md")).expect("the page is there");
     let missing: Vec<String> = MUTANTS.iter().map(head).filter(|head| !page.contains(head)).collect();
     assert!(missing.is_empty(), "renew the table by KEYLANE_BLESS=1 and the feature mutants: {missing:#?}");
-    assert_eq!(page.matches("\n| `").count(), MUTANTS.len(), "the table has other lines");
+    let table = page.split(BEGIN).nth(1).expect("the page says where the table begins");
+    assert_eq!(table.matches("\n| `").count(), MUTANTS.len(), "the table has other lines");
 }
 
 #[test]
@@ -137,7 +138,6 @@ fn bless(lines: &[String]) {
     std::fs::write(path, format!("{before}{BEGIN}\n\n{table}\n{END}{after}")).expect("the page is written");
 }
 
-#[cfg(feature = "mutants")]
 const BEGIN: &str = "<!-- mutants: generated -->";
 #[cfg(feature = "mutants")]
 const END: &str = "<!-- end -->";

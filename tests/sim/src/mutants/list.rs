@@ -78,7 +78,7 @@ pub const MUTANTS: &[Mutant] = &[
         "c3-successors-stay",
         LOG,
         "a failed write leaves its key's later events in the transaction",
-        "one commit of a key is in flight (C5), so no group holds a later one of it; conformance sees it",
+        "one commit of a key is in flight (C5), so no group holds a later one of it; failed_effect_fails_alone holds stores to it",
     ),
     caught("c4-group-fails-whole", LOG, 100, "a refused commit fails all events of its group"),
     caught(
@@ -93,7 +93,7 @@ pub const MUTANTS: &[Mutant] = &[
         "u1-lost-answer-is-failure",
         LOG,
         "a commit without an answer is sent again, unread",
-        "what was durable is a duplicate the second time (C2); conformance sees it",
+        "what was durable is a duplicate the second time (C2)",
     ),
     caught("u1-lost-answer-is-success", LOG, 250, "a commit without an answer counts as done"),
     caught("s1-renewal-revives", QUEUE, 100, "a renewal inserts the row that was taken over"),
