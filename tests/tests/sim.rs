@@ -16,7 +16,13 @@ fn seeds() -> u64 {
 
 fn words(told: &Told) -> String {
     let from = if one_seed().is_some() { 0 } else { told.trace.len().saturating_sub(60) };
-    format!("seed {} ({}):\n{}\n{}", told.seed, told.mix, told.trace[from..].join("\n"), told.wrong.join("\n"))
+    format!(
+        "seed {} ({}):\n{}\n{}",
+        told.seed,
+        told.mix,
+        told.trace[from..].join("\n"),
+        told.wrong.join("\n")
+    )
 }
 
 #[test]

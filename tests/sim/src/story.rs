@@ -111,7 +111,8 @@ impl Stage {
 
     /// All that is ever published, each once.
     pub(crate) fn all(&self, each: u64) -> Vec<Event> {
-        let right = (0..KEYS).flat_map(|key| (1..=self.mix.events_of(key, each)).map(move |number| Event::new(key, number)));
+        let right = (0..KEYS)
+            .flat_map(|key| (1..=self.mix.events_of(key, each)).map(move |number| Event::new(key, number)));
         let with_other = right.flat_map(|event| {
             let other = self.mix.is_conflicted(event).then_some(Event { other: true, ..event });
             std::iter::once(event).chain(other)

@@ -127,7 +127,8 @@ fn bless(lines: &[String]) {
     let page = std::fs::read_to_string(&path).expect("the page is there");
     let (before, rest) = page.split_once(BEGIN).expect("the page says where the table begins");
     let (_, after) = rest.split_once(END).expect("the page says where the table ends");
-    let mut table = String::from("| mutant | rule | what is done wrong | profile | seeds needed | caught by |\n");
+    let mut table =
+        String::from("| mutant | rule | what is done wrong | profile | seeds needed | caught by |\n");
     table.push_str("|---|---|---|---|---|---|\n");
     for line in lines {
         writeln!(table, "{line}").expect("a string takes everything");

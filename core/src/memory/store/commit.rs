@@ -211,7 +211,11 @@ impl<'g> Run<'g> {
         }
         let hold = &self.group.holds[event.hold];
         if let Some(row) = &event.unpark {
-            return if tx.state().parking.at(row).is_some() || mutant!("p2-row-is-no-arbiter") { Fate::Committed } else { Fate::Duplicate };
+            return if tx.state().parking.at(row).is_some() || mutant!("p2-row-is-no-arbiter") {
+                Fate::Committed
+            } else {
+                Fate::Duplicate
+            };
         }
         if matches!(event.verdict, Verdict::Tried(_) | Verdict::Started(_)) {
             return Fate::Committed;
@@ -267,7 +271,8 @@ impl<'g> Run<'g> {
     /// Notes a unit's fates. What did not finish takes its key's later events out (rule C3).
     fn settle(&mut self, unit: usize, fates: impl Iterator<Item = Fate>) {
         for ((at, event), fate) in self.group.units[unit].events.iter().enumerate().zip(fates) {
-            if matches!(fate, Fate::Failed(_) | Fate::Behind | Fate::Conflict) && !mutant!("c3-successors-stay")
+            if matches!(fate, Fate::Failed(_) | Fate::Behind | Fate::Conflict)
+                && !mutant!("c3-successors-stay")
             {
                 self.blocked.entry((event.hold, event.key.clone())).or_insert(unit);
             }
@@ -296,7 +301,9 @@ impl Clock<'_> {
     /// An effect that is dropped at the deadline takes the transaction with it, which undoes it.
     async fn run(&mut self, tx: MemoryTx, effect: &Effect) -> Result<Ran, Error> {
         self.used = true;
-        let Some(env) = self.env.filter(|_| !mutant!("s3-no-limit")) else { return Ok(run_effect(tx, effect).await) };
+        let Some(env) = self.env.filter(|_| !mutant!("s3-no-limit")) else {
+            return Ok(run_effect(tx, effect).await);
+        };
         let left = self.deadline.since(env.now());
         env.timeout("a write", left, run_effect(tx, effect)).await
     }

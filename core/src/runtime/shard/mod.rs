@@ -24,10 +24,10 @@ use futures_util::stream::FuturesUnordered;
 use slab::Slab;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::{Item, Mark};
 use super::committer::Pending;
 use super::subscription::{Control, Subscription};
 use super::tenure::Tenure;
+use super::{Item, Mark};
 use crate::delivery::{Settled, Settlement};
 use crate::env::{BoxFuture, Instant, Map};
 use crate::lanes::{LaneId, Lanes};

@@ -90,7 +90,9 @@ impl Holds {
             let counts = waited && turns.0 == number && self.calm;
             *turns = (number, if counts { turns.1 + 1 } else { 0 });
             if turns.1 == TURNS_MAX {
-                return Some(format!("{TURNS_MAX} effects of one key under one lease, while another worker waits"));
+                return Some(format!(
+                    "{TURNS_MAX} effects of one key under one lease, while another worker waits"
+                ));
             }
         }
         let name = String::from_utf8_lossy(key);

@@ -35,7 +35,12 @@ const ORDERED: Option<Profile> = Some(Profile::Ordered);
 /// All there are, by rule.
 pub const MUTANTS: &[Mutant] = &[
     caught("a1-read-before-the-lease", QUEUE, 1000, "the ledger is read before the leases are won"),
-    caught("a2-woken-unasked", LOG, 1000, "who waited for a twin goes to its lane without being admitted anew"),
+    caught(
+        "a2-woken-unasked",
+        LOG,
+        1000,
+        "who waited for a twin goes to its lane without being admitted anew",
+    ),
     caught("a3-twins-both-run", QUEUE, 1000, "of one id in flight twice, both run"),
     caught("a4-token-reused", QUEUE, 1000, "the next grant bears the token of the one before"),
     caught("c1-session-only", ORDERED, 1000, "a commit checks its session, and no exclusion"),
@@ -44,9 +49,19 @@ pub const MUTANTS: &[Mutant] = &[
     caught("c1-session-ignored", LOG, 1000, "a commit checks exclusions, and no session"),
     caught("c2-ledger-is-no-arbiter", QUEUE, 1000, "what is finished commits again"),
     caught("c3-no-rollback", LOG, 1000, "a failed write leaves what it wrote before it failed"),
-    caught("c3-successors-stay", LOG, 1000, "a failed write leaves its key's later events in the transaction"),
+    caught(
+        "c3-successors-stay",
+        LOG,
+        1000,
+        "a failed write leaves its key's later events in the transaction",
+    ),
     caught("c4-group-fails-whole", LOG, 1000, "a refused commit fails all events of its group"),
-    caught("c5-lane-goes-on", LOG, 1000, "the next event of a key starts before the writes before it are committed"),
+    caught(
+        "c5-lane-goes-on",
+        LOG,
+        1000,
+        "the next event of a key starts before the writes before it are committed",
+    ),
     caught("c6-others-are-done", LOG, 1000, "of a batch with a failed item, the others count as done"),
     caught("c7-holds-unsorted", LOG, 1000, "a group names its claims and leases in no order"),
     caught("u1-lost-answer-is-failure", LOG, 1000, "a commit without an answer is sent again, unread"),

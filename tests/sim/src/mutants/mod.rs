@@ -27,7 +27,10 @@ fn is_chosen(name: &str) -> bool {
     #[cfg(feature = "mutants")]
     return keylane::mutants::is_chosen(name);
     #[cfg(not(feature = "mutants"))]
-    return { _ = name; false };
+    return {
+        _ = name;
+        false
+    };
 }
 
 /// The store of a worker, broken where the chosen mutant says so.
