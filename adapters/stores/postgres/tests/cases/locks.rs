@@ -73,6 +73,34 @@ async fn a4_tokens_grow_in_the_order_of_ownership() {
     assert!(token > before, "{token} was drawn before {before}, and owned after it");
 }
 
+/// A dead session is not buried below a commit of it, also not by who asks for another of its partitions.
+#[tokio::test]
+async fn s1_a_session_is_not_taken_over_below_its_commit() {
+    let stage = stage!();
+    let (a, b) = (Worker::new(&stage).await, Worker::new(&stage).await);
+    let claim = a.claim().await;
+    let other = |worker: &Worker| keylane::store::ClaimRequest { partition: 1, ..request(worker) };
+    let ClaimAnswer::Granted(held) = a.store.claim(other(&a)).await.unwrap() else { panic!("nobody has it") };
+    stage
+        .run(&format!("UPDATE {}.sessions SET expires_at = now() WHERE id = '{}'", stage.schema, a.session))
+        .await;
+    let gate = Gate::default();
+    let group = a.group(&claim, vec![vec![insert_at(&gate)]]);
+    let meanwhile = async {
+        gate.reached().await;
+        let answer = b.store.claim(other(&b)).await.unwrap();
+        gate.open();
+        answer
+    };
+    let (committed, answer) = tokio::join!(a.store.commit(&group), meanwhile);
+    assert_eq!(committed.unwrap().fates, [Fate::Committed]);
+    assert!(matches!(answer, ClaimAnswer::Wanted { .. }), "taken over while it committed: {answer:?}");
+    let ClaimAnswer::Granted(taken) = b.store.claim(other(&b)).await.unwrap() else { panic!("it is dead") };
+    assert!(taken.unclean && taken.claim.epoch > held.claim.epoch);
+    let error = a.store.commit(&group).await.unwrap_err();
+    assert_eq!(error.kind(), keylane::ErrorKind::SessionLost, "{error:?}");
+}
+
 /// The epoch is not raised while a commit that relies on it is open.
 #[tokio::test]
 async fn s2_a_claim_does_not_change_hands_below_a_commit() {
