@@ -9,9 +9,9 @@ use keylane::store::{Admission, ClaimAnswer, Effect, Fate, LeaseAnswer};
 use keylane_postgres::PostgresConfig;
 use sqlx::{AssertSqlSafe, Executor};
 
-use crate::stage::Stage;
 use crate::stage::proxy::Proxy;
 use crate::stage::worker::{Worker, effect};
+use crate::stage::{PAUSE, Stage, TRIES};
 
 fn insert_at(gate: &Gate) -> Effect {
     let gate = gate.clone();
@@ -138,13 +138,14 @@ async fn s3_a_worker_stopped_inside_a_transaction_blocks_nobody_for_ever() {
     let takes_over = async {
         gate.reached().await;
         proxy.freeze();
-        loop {
+        for _ in 0..TRIES {
             match b.store.claim(request(&b)).await {
                 Ok(ClaimAnswer::Granted(claim)) => return claim,
-                Ok(ClaimAnswer::Wanted { .. }) => stage.env.sleep(Duration::from_millis(50)).await,
+                Ok(ClaimAnswer::Wanted { .. }) => stage.env.sleep(PAUSE).await,
                 Err(error) => assert!(error.is_transient(), "{error:?}"),
             }
         }
+        panic!("the transaction of a worker that stands still was never ended");
     };
     let claim = tokio::select! { biased;
         claim = takes_over => claim,
