@@ -166,7 +166,9 @@ impl Puller {
                 Control::NewSession => {
                     self.claim_all_again();
                     if let Some(leases) = &self.sub.leases {
-                        admit::admit(&self.sub, &*self.store, leases.asks_anew(&self.sub.budget)).await;
+                        let asked = leases.asks_anew(&self.sub.budget);
+                        admit::leased::pass_over(&self.sub, &*self.store, leases, asked.unwanted).await;
+                        admit::admit(&self.sub, &*self.store, asked.items).await;
                     }
                 }
                 Control::Wanted(claim) => self.wanted(&claim),

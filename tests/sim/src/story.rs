@@ -98,7 +98,7 @@ impl Stage {
                         }
                     }
                 }
-                let every = if number > each { every / 50 } else { every };
+                let every = if number > each { every / 500 } else { every };
                 pause.sleep(Duration::from_micros(pause.random() % every)).await;
             }
             *done.lock().unwrap_or_else(PoisonError::into_inner) = true;

@@ -79,10 +79,12 @@ impl State {
             return;
         }
         let living = |session: &SessionId| self.sessions.get(session).filter(|row| row.expires > now);
-        if mutant!("s9-last-comes-first") {
-            row.waiting.reverse();
-        }
-        let first = row.waiting.iter().find_map(|session| Some((*session, living(session)?.lifetime)));
+        let living_first = |session: &SessionId| Some((*session, living(session)?.lifetime));
+        let first = if mutant!("s9-last-comes-first") {
+            row.waiting.iter().rev().find_map(living_first)
+        } else {
+            row.waiting.iter().find_map(living_first)
+        };
         row.owner = None;
         row.unclean = false;
         let first = first.filter(|_| !mutant!("s9-not-kept"));

@@ -177,7 +177,7 @@ async fn ask(
 
 async fn pause(env: &Env, wait: &mut std::time::Duration) {
     if mutant!("spin-in-admission") {
-        return;
+        return env.sleep(std::time::Duration::from_micros(1)).await;
     }
     env.sleep(*wait).await;
     *wait = (*wait * 2).min(AGAIN_MAX);

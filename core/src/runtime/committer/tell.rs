@@ -88,7 +88,10 @@ impl Committer {
                 let kept = (certain && open[at]) || (!certain && mutant!("s6-unknown-means-kept"));
                 if kept && !tenure.is_lost() {
                     tenure.unseal();
-                    if let Some(subscription) = self.subscription(tenure.subscription) {
+                    if tenure.is_empty() {
+                        // A try that was noted in the same group kept it, and nothing else will end here.
+                        self.give_back(tenure);
+                    } else if let Some(subscription) = self.subscription(tenure.subscription) {
                         subscription.key_kept(tenure);
                     }
                     continue;

@@ -298,11 +298,22 @@ impl Leases {
     }
 
     /// The session is another one, of which the store does not know that it waits: what waits is to ask anew.
-    pub(crate) fn asks_anew(&self, budget: &Budget) -> Vec<Item> {
+    /// It may know that already of some of which nothing is left: those are asked for as well.
+    pub(crate) fn asks_anew(&self, budget: &Budget) -> Freed {
         let mut state = self.lock();
         let waits = state.keys.iter().filter(|(_, known)| known.tenure.is_none());
-        let waits: Vec<Bytes> = waits.map(|(key, _)| key.clone()).collect();
-        waits.iter().flat_map(|key| state.take(key, budget)).collect()
+        let mut waits: Vec<Bytes> = waits.map(|(key, _)| key.clone()).collect();
+        waits.sort_unstable();
+        let mut asked = Freed::default();
+        for key in waits {
+            let items = state.take(&key, budget);
+            if items.is_empty() {
+                asked.unwanted.push(key);
+            } else {
+                asked.items.extend(items);
+            }
+        }
+        asked
     }
 
     /// Takes nothing more and starts nothing more; what waits is given to the caller.

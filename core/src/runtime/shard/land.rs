@@ -47,6 +47,11 @@ impl Shard {
         {
             return self.run_ahead(lane, item, effects);
         }
+        if mutant!("l2-finished-before-durable") {
+            for item in &run.items {
+                item.tenure.partition().map(|of| of.finish_plain(&[item.offset()]));
+            }
+        }
         if mutant!("settled-before-durable") {
             let tickets = run.items.iter_mut().filter_map(|item| item.ticket.take());
             self.ended.settled.extend(tickets.map(|ticket| ticket.settle(Settlement::Ack)));

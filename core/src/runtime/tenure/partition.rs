@@ -128,11 +128,7 @@ impl OfPartition {
         Base {
             partition: self.claim.partition,
             epoch: self.claim.epoch,
-            offset: if mutant!("l2-told-before-durable") {
-                self.progress().watermark.base()
-            } else {
-                self.durable.load(Ordering::Acquire)
-            },
+            offset: self.durable.load(Ordering::Acquire),
         }
     }
 }

@@ -17,6 +17,7 @@
 //! - **No run begins of what is over (A1, A2, A3, U1).** What is finished or dead is known before it runs.
 //! - **Settled only after durable.** When the broker is told a base or an acknowledgement, every event that it
 //!   covers is finished or dead in the store at that moment.
+//! - **Trouble burns nothing (C4, T2)**: no attempt is counted that did not fail.
 //! - **Tokens grow (A4)**: of the leases of a key, and from one effect of a key to the next; epochs likewise (S2).
 //! - **Memory is bounded**: what was handed to a worker and still lives there.
 //! - **Nothing spins**: calls that fail in a virtual second.
@@ -106,6 +107,14 @@ impl History {
                 wrong.push(format!("node {node} starts {event}, which is over"));
             }
         }
+        for (event, attempt) in tries {
+            let failed = seen.failures.get(event).copied().unwrap_or(0);
+            if attempt - 1 > failed {
+                wrong.push(format!(
+                    "node {node} starts {event} with attempt {attempt}, and {failed} tries failed"
+                ));
+            }
+        }
         seen.runs += 1;
         let number = seen.runs;
         seen.open.insert(number, (node, events));
@@ -116,6 +125,14 @@ impl History {
 
     /// A worker goes on after a freeze, or its clock was set: it needs a moment to notice what that means.
     pub(crate) fn stirred(&self, node: usize) {
+        let mut seen = self.seen();
+        // Who was stopped in a handler may find that it took longer than its limit.
+        let open: Vec<Event> =
+            seen.open.values().filter(|(of, _)| *of == node).flat_map(|(_, events)| events.clone()).collect();
+        for event in open {
+            *seen.failures.entry(event).or_default() += 1;
+        }
+        drop(seen);
         if let Some(promise) = self.seen().promises.get_mut(&node) {
             promise.stir();
         }
