@@ -42,7 +42,7 @@ fn starts(history: &History, promises: &Promises) -> Vec<Finding> {
     }
     let mut sorted: Vec<(Nanos, Numbered)> =
         first.into_iter().filter_map(|(id, at)| Some((at, Numbered::of(id)?))).collect();
-    sorted.sort_unstable_by(|a, b| (a.0, a.1.number).cmp(&(b.0, b.1.number)));
+    sorted.sort_unstable_by_key(|(at, event)| (*at, event.number));
     let mut findings = Vec::new();
     let mut last: HashMap<String, u64> = HashMap::new();
     for (_, Numbered { key, number }) in sorted {
