@@ -42,7 +42,7 @@ impl Account {
                 (true, Some(reason)) if mix.is_once() => {
                     wrong.push(format!("{event} has an effect and is dead ({reason:?})"));
                 }
-                (true, None) if mix.is_poison(*event) => {
+                (true, None) if mix.is_poison(*event) && !seen.released.contains(event) => {
                     wrong.push(format!("{event} can't be handled, and has an effect"));
                 }
                 (true, None) if mix.is_fatal(*event) => {

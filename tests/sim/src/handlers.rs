@@ -39,7 +39,7 @@ impl Service {
     /// What is committed of a key, as this handler sees it.
     async fn look(&self, event: Event) {
         let stored = self.memory.read("last", event.key_text()).await;
-        let seen = stored.and_then(|text| std::str::from_utf8(&text).ok()?.parse().ok()).unwrap_or(0);
+        let seen = stored.and_then(|text| number(&text)).unwrap_or(0);
         self.history.saw(self.node.number(), event, seen);
     }
 
@@ -68,9 +68,14 @@ impl Service {
         }
     }
 
+    /// Some of what can't be handled can be, once an operator had a look.
+    fn is_mended(&self, event: Event) -> bool {
+        !event.number.is_multiple_of(2) && self.history.seen().released.contains(&event)
+    }
+
     /// How the try ends, before anything is written.
     fn verdict(&self, event: Event) -> Result<(), Failure> {
-        let failure = if self.mix.is_poison(event) {
+        let failure = if self.mix.is_poison(event) && !self.is_mended(event) {
             let never = Failure::new("simulated: never");
             if event.number.is_multiple_of(2) { never.permanent() } else { never }
         } else if self.hits(self.mix.handler_fails / 3) {
@@ -92,7 +97,9 @@ impl Service {
             async |mut tx: Tx<Memory>, (service, events): (Self, Vec<Event>)| {
                 for event in events {
                     tx.append("effects", event.to_string());
-                    tx.put("last", event.key_text(), event.number.to_string());
+                    let last = tx.read("last", event.key_text()).and_then(|last| number(&last));
+                    // What an operator released comes late, and takes nothing back.
+                    tx.put("last", event.key_text(), event.number.max(last.unwrap_or(0)).to_string());
                     if service.hits(service.mix.effect_fails) {
                         service.history.failed(event);
                         return Err(Failure::new("simulated: a write failed"));
@@ -110,6 +117,10 @@ impl Service {
             },
         );
     }
+}
+
+fn number(text: &[u8]) -> Option<u64> {
+    std::str::from_utf8(text).ok()?.parse().ok()
 }
 
 /// What a simulated panic carries: a hook tells it from a real one.

@@ -12,7 +12,7 @@ use crate::world::Chance;
 pub(crate) const ATTEMPTS_MAX: u32 = 4;
 
 /// How many deaths an event survives in a story about one that kills.
-pub(crate) const CRASHES_MAX: u32 = 2;
+pub(crate) const CRASHES_MAX: u32 = 3;
 
 /// One seed's mix. Chances are in thousandths.
 #[derive(Debug, Clone, Copy)]

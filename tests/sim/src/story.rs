@@ -177,7 +177,9 @@ impl Stage {
         if newcomer && running.len() < WORKERS_MAX {
             self.worker();
         }
-        self.pass(Duration::from_millis(self.world.random(6_000)));
+        // Long enough for a hand-over that nobody agrees to.
+        let least = if newcomer { 6_000 } else { 0 };
+        self.pass(Duration::from_millis(least + self.world.random(6_000)));
         self.thaw();
         if self.mix.releases {
             self.release_one();
@@ -213,8 +215,8 @@ impl Stage {
         let number = node.number();
         let time = Duration::from_millis(self.world.random(9_000));
         let what = match self.world.random(11) {
-            // Where one event kills, every other death would be its neighbours'.
-            0 | 1 if self.mix.fatal => return false,
+            // Where one event kills, every other death, and every lost session, would be its neighbours'.
+            0 | 1 | 3 | 7 | 8 if self.mix.fatal => return false,
             0 => {
                 node.crash_after(1 + self.world.random(200));
                 "crashes"
@@ -252,7 +254,14 @@ impl Stage {
             }
             8 => {
                 worker.to_store.slow(&env, time, Duration::from_millis(950));
-                "gets late answers from its store"
+                let (link, story, calm) = (worker.to_store.clone(), self.env.clone(), self.calm.clone());
+                self.env.spawn("fault", async move {
+                    story.sleep(time).await;
+                    if !calm.is() {
+                        link.cut(&env, Duration::from_secs(5));
+                    }
+                });
+                "gets late answers from its store, then none"
             }
             9 => "is to share with another one: it joins",
             _ => return false,

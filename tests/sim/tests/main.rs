@@ -87,7 +87,8 @@ fn every_mutant_is_caught() {
         let at = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let Some(mutant) = MUTANTS.get(at) else { return };
         let end = match mutant.fate {
-            Fate::Redundant(why) => format!("none: {why} |"),
+            Fate::Redundant(why) => format!("none, redundant: {why} |"),
+            Fate::Open(why) => format!("none yet: {why} |"),
             Fate::Caught(within) => match caught(mutant, within) {
                 Some((seeds, what)) => {
                     println!("{}: {seeds} seeds: {what}", mutant.name);

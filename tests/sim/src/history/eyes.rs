@@ -145,8 +145,8 @@ impl StoreEyes for Eyes {
             self.history.world.note(format_args!("node {} wrote {found} under {hold:?}", self.node));
             let mut seen = self.history.seen();
             seen.durable.insert(found);
-            // A letter that fails again is back under its name, and who was told of its release late runs it again.
-            if matches!(event.verdict, Verdict::Finish) || !seen.released.contains(&found) {
+            // Who was told of a letter's release runs it, also when another worker was quicker: its row decides (P2).
+            if !seen.released.contains(&found) {
                 seen.over.insert(found);
             }
             let wrong = match event.verdict {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use keylane::Env;
 use keylane::store::Store;
 
-pub use list::{MUTANTS, Mutant};
+pub use list::{Fate, MUTANTS, Mutant};
 
 /// The one that is broken here and not in the core.
 const A1: &str = "a1-read-before-the-lease";

@@ -37,6 +37,12 @@ impl SimConsumer {
         self.own.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn set_paused(&self, partitions: Option<&[Partition]>, paused: bool) {
+        if partitions.is_none_or(|some| some.contains(&0)) {
+            self.server.change(|_| self.own().paused = paused);
+        }
+    }
+
     fn leave(&self) {
         let profile = self.server.0.profile;
         self.server.change(|lines| {
@@ -186,12 +192,12 @@ impl Consumer for SimConsumer {
         Ok(())
     }
 
-    fn pause(&self, _partitions: Option<&[Partition]>) {
-        self.server.change(|_| self.own().paused = true);
+    fn pause(&self, partitions: Option<&[Partition]>) {
+        self.set_paused(partitions, true);
     }
 
-    fn resume(&self, _partitions: Option<&[Partition]>) {
-        self.server.change(|_| self.own().paused = false);
+    fn resume(&self, partitions: Option<&[Partition]>) {
+        self.set_paused(partitions, false);
     }
 
     async fn close(&self, _within: Duration) {
