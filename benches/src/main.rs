@@ -13,6 +13,10 @@ mod measure;
 mod memory;
 mod meter;
 mod orders;
+#[cfg(feature = "postgres")]
+mod postgres;
+#[cfg(feature = "rabbitmq")]
+mod rabbit;
 mod report;
 mod rounds;
 mod source;
@@ -68,6 +72,22 @@ enum Bench {
     KeyBound,
     /// Memory at a large backlog, against a tenth of it.
     Memory,
+    /// The full cycle on PostgreSQL with ledger and one row an event, in batches, against plain batched inserts.
+    PgFull,
+    /// The same event by event through `commit_with`, against a transaction an event over eight connections.
+    PgCommitWith,
+    /// The full cycle in batches, against a transaction an event over eight connections.
+    PgNaive,
+    /// What the database's server has to do for an event: CPU, log, round trips.
+    PgCost,
+    /// A whole runtime on Kafka with its positions in PostgreSQL, against one that keeps them nowhere.
+    PgPosition,
+    /// A whole runtime on RabbitMQ with leases in PostgreSQL, against one that is taken to be alone.
+    Lease,
+    /// A whole runtime on RabbitMQ that does nothing, against a plain consumer's loop.
+    RabbitNoop,
+    /// One event through everything when nothing else is there, against a commit of one row.
+    Idle,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -118,20 +138,42 @@ fn measure_or_drain(arguments: Arguments) -> Result<(), Broken> {
     };
     match arguments.bench {
         Bench::Lanes => lanes::run(&plan),
-        Bench::KafkaNoop => run_kafka_noop(&plan),
         Bench::SqliteFull => sqlite::full(&plan),
         Bench::SqliteCommitWith => sqlite::commit_with(&plan),
         Bench::KeyBound => key_bound::run(&plan),
         Bench::Memory => memory::run(&plan),
+        #[cfg(feature = "kafka")]
+        Bench::KafkaNoop => kafka_noop::run(&plan),
+        #[cfg(feature = "postgres")]
+        Bench::PgFull => postgres::full(&plan),
+        #[cfg(feature = "postgres")]
+        Bench::PgCommitWith => postgres::commit_with(&plan),
+        #[cfg(feature = "postgres")]
+        Bench::PgNaive => postgres::naive(&plan),
+        #[cfg(feature = "postgres")]
+        Bench::PgCost => postgres::cost(&plan),
+        #[cfg(feature = "postgres")]
+        Bench::Idle => postgres::idle(&plan),
+        #[cfg(all(feature = "kafka", feature = "postgres"))]
+        Bench::PgPosition => kafka_noop::position(&plan),
+        #[cfg(feature = "rabbitmq")]
+        Bench::RabbitNoop => rabbit::noop(&plan),
+        #[cfg(all(feature = "postgres", feature = "rabbitmq"))]
+        Bench::Lease => rabbit::lease(&plan),
+        #[cfg(not(all(feature = "kafka", feature = "postgres", feature = "rabbitmq")))]
+        bench => Err(absent(bench).into()),
     }
 }
 
-#[cfg(feature = "kafka")]
-fn run_kafka_noop(plan: &Plan) -> Result<(), Broken> {
-    kafka_noop::run(plan)
-}
-
-#[cfg(not(feature = "kafka"))]
-fn run_kafka_noop(_: &Plan) -> Result<(), Broken> {
-    Err("this build has no Kafka: add `--features kafka`".into())
+/// A bench that wants what was not compiled.
+#[cfg(not(all(feature = "kafka", feature = "postgres", feature = "rabbitmq")))]
+fn absent(bench: Bench) -> String {
+    let features = match bench {
+        Bench::KafkaNoop => "kafka",
+        Bench::PgPosition => "kafka,postgres",
+        Bench::RabbitNoop => "rabbitmq",
+        Bench::Lease => "postgres,rabbitmq",
+        _ => "postgres",
+    };
+    format!("this build lacks what the bench is about: add `--features {features}`")
 }

@@ -30,6 +30,11 @@ impl Stretch {
     }
 }
 
+/// The threads that a run has: as many as there are processors.
+pub(crate) fn threads() -> io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()
+}
+
 /// CPU time that this process has used.
 fn cpu() -> Duration {
     let time = clock_gettime(ClockId::ProcessCPUTime);

@@ -22,8 +22,19 @@ pub(crate) struct Order {
 
 /// The orders of a run, the same each time.
 pub(crate) fn orders(spread: Spread, events: u64) -> Vec<Order> {
+    orders_of(spread, events, 0x0190_0000_0000)
+}
+
+/// The same orders as if they were placed now: where a ledger lies in parts by time, those of today are meant.
+#[cfg(feature = "postgres")]
+pub(crate) fn orders_of_today(spread: Spread, events: u64) -> Vec<Order> {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    orders_of(spread, events, u64::try_from(now.as_millis()).unwrap_or(0))
+}
+
+fn orders_of(spread: Spread, events: u64, millis: u64) -> Vec<Order> {
     let drawn = keys::draw(spread, KEYS, events);
-    (0..).zip(drawn).map(|(number, key)| Order { id: id(number), key: keys::name(key) }).collect()
+    (0..).zip(drawn).map(|(number, key)| Order { id: id(millis, number), key: keys::name(key) }).collect()
 }
 
 /// The orders as records, by partition: those of one key in one partition.
@@ -49,8 +60,8 @@ pub(crate) fn record(order: &Order) -> Record {
 }
 
 /// A UUIDv7 as a producer of one thousand events a millisecond would make it.
-fn id(number: u64) -> String {
-    let millis = 0x0190_0000_0000 + number / 1000;
+fn id(first_millis: u64, number: u64) -> String {
+    let millis = first_millis + number / 1000;
     let random = (number + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     format!(
         "{:08x}-{:04x}-7{:03x}-{:04x}-{:012x}",

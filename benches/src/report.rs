@@ -12,11 +12,29 @@ pub(crate) struct Measured {
     pub(crate) events: u64,
     pub(crate) cost: Cost,
     pub(crate) rss: Option<u64>,
+    pub(crate) latency: Option<Latency>,
+    pub(crate) server: Option<Server>,
+}
+
+/// From when an event was to be sent until it was over, in microseconds.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(crate) struct Latency {
+    pub(crate) p50_us: f64,
+    pub(crate) p99_us: f64,
+}
+
+/// What a server had to do for an event.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(crate) struct Server {
+    pub(crate) server_cpu_us_per_event: f64,
+    pub(crate) wal_bytes_per_event: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) round_trips_per_event: Option<f64>,
 }
 
 impl Measured {
     pub(crate) fn new(events: u64, cost: Cost) -> Self {
-        Self { events, cost, rss: None }
+        Self { events, cost, rss: None, latency: None, server: None }
     }
 
     pub(crate) fn rate(&self) -> f64 {
@@ -36,6 +54,10 @@ struct ArmLine<'a> {
     cpu_ns_per_event: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
     rss: Option<u64>,
+    #[serde(flatten)]
+    latency: Option<Latency>,
+    #[serde(flatten)]
+    server: Option<Server>,
 }
 
 #[derive(Serialize)]
@@ -98,6 +120,8 @@ impl Report {
             events_per_second: measured.rate().round(),
             cpu_ns_per_event: (measured.cost.cpu.as_nanos() as f64 / measured.events as f64).round(),
             rss: measured.rss,
+            latency: measured.latency,
+            server: measured.server,
         })
     }
 

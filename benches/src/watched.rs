@@ -16,87 +16,95 @@ use crate::meter::METER;
 
 /// For `Runtime::store_layer`.
 pub(crate) fn watch(store: Arc<dyn Store>) -> Arc<dyn Store> {
-    Arc::new(Watched(store))
+    watch_with(store, |finished| METER.note_all(finished))
 }
 
-struct Watched(Arc<dyn Store>);
+/// The same with something else to be told how many events a commit has finished.
+pub(crate) fn watch_with(store: Arc<dyn Store>, tell: fn(u64)) -> Arc<dyn Store> {
+    Arc::new(Watched { store, tell })
+}
+
+struct Watched {
+    store: Arc<dyn Store>,
+    tell: fn(u64),
+}
 
 #[async_trait]
 impl Store for Watched {
     async fn commit(&self, group: &CommitGroup) -> Result<Committed, Error> {
-        let committed = self.0.commit(group).await?;
+        let committed = self.store.commit(group).await?;
         let finished = committed.fates.iter().filter(|fate| fate.is_committed()).count();
         if finished > 0 {
-            METER.note_all(finished as u64);
+            (self.tell)(finished as u64);
         }
         Ok(committed)
     }
 
     fn kind(&self) -> &'static str {
-        self.0.kind()
+        self.store.kind()
     }
 
     fn shared(&self) -> bool {
-        self.0.shared()
+        self.store.shared()
     }
 
     fn effect_limit(&self) -> Option<Duration> {
-        self.0.effect_limit()
+        self.store.effect_limit()
     }
 
     async fn register(&self, session: NewSession) -> Result<(), Error> {
-        self.0.register(session).await
+        self.store.register(session).await
     }
 
     async fn renew(&self, session: SessionId, leased: &[Scope]) -> Result<Renewed, Error> {
-        self.0.renew(session, leased).await
+        self.store.renew(session, leased).await
     }
 
     async fn close_session(&self, session: SessionId) -> Result<(), Error> {
-        self.0.close_session(session).await
+        self.store.close_session(session).await
     }
 
     async fn claim(&self, request: ClaimRequest) -> Result<ClaimAnswer, Error> {
-        self.0.claim(request).await
+        self.store.claim(request).await
     }
 
     async fn release(&self, session: SessionId, claims: &[ClaimRef], clean: bool) -> Result<(), Error> {
-        self.0.release(session, claims, clean).await
+        self.store.release(session, claims, clean).await
     }
 
     async fn admit(&self, batch: AdmitBatch) -> Result<Admitted, Error> {
-        self.0.admit(batch).await
+        self.store.admit(batch).await
     }
 
     async fn freed(&self, session: SessionId) -> Result<Vec<LeaseKey>, Error> {
-        self.0.freed(session).await
+        self.store.freed(session).await
     }
 
     async fn leases(&self, session: SessionId) -> Result<Vec<LeaseRef>, Error> {
-        self.0.leases(session).await
+        self.store.leases(session).await
     }
 
     async fn begin(&self, session: SessionId) -> Result<OwnConnection, Error> {
-        self.0.begin(session).await
+        self.store.begin(session).await
     }
 
     async fn resolve(&self, group: &CommitGroup) -> Result<Vec<Fate>, Error> {
-        self.0.resolve(group).await
+        self.store.resolve(group).await
     }
 
     async fn dead_letters(&self, query: DeadQuery) -> Result<Vec<Parked>, Error> {
-        self.0.dead_letters(query).await
+        self.store.dead_letters(query).await
     }
 
     async fn request_release(&self, id: ParkedId) -> Result<ReleaseAnswer, Error> {
-        self.0.request_release(id).await
+        self.store.request_release(id).await
     }
 
     async fn reposition(&self, order: Reposition) -> Result<Vec<Partition>, Error> {
-        self.0.reposition(order).await
+        self.store.reposition(order).await
     }
 
     async fn sweep(&self, subscription: &str, keep: Duration) -> Result<u64, Error> {
-        self.0.sweep(subscription, keep).await
+        self.store.sweep(subscription, keep).await
     }
 }

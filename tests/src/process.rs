@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 
 pub use rustix::process::Signal;
@@ -73,12 +73,6 @@ impl Process {
     #[must_use]
     pub fn said(&self) -> String {
         std::fs::read_to_string(&self.said).unwrap_or_default()
-    }
-
-    /// Where that stands.
-    #[must_use]
-    pub fn said_in(&self) -> &Path {
-        &self.said
     }
 }
 

@@ -4,6 +4,7 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use keylane::memory::Memory;
+use keylane::store::StoreAdapter;
 use keylane::{RawEvent, Routes, Runtime};
 use keylane_kafka::Kafka;
 use keylane_sqlite::Sqlite;
@@ -11,6 +12,7 @@ use keylane_sqlite::Sqlite;
 use super::plain::touch;
 use super::topic::Topic;
 use crate::Broken;
+use crate::measure::threads;
 use crate::meter::METER;
 use crate::report::Measured;
 
@@ -43,25 +45,38 @@ pub(crate) fn read(topic: &Topic, store: &StoreArm) -> Result<Measured, Broken> 
         "GROUP" => Some(group.clone()),
         _ => None,
     };
-    METER.expect(topic.events);
-    let threads = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    threads.block_on(async {
-        let handle = Runtime::from_text(format!("{}\n{SUBSCRIPTION}\n{}", store.table, store.kafka))
-            .variables(variables)
-            .store(Memory::new())
-            .store(Sqlite)
-            .broker(Kafka)
-            .subscription("noop", Routes::new().all(nothing))
-            .start()
-            .await?;
-        let cost = METER.cost(SILENCE).await?;
-        handle.shutdown();
-        handle.join().await?;
-        Ok(Measured::new(topic.events, cost))
+    let configuration = format!("{}\n{SUBSCRIPTION}\n{}", store.table, store.kafka);
+    threads()?.block_on(async {
+        if store.table.contains("sqlite") {
+            drain(topic, configuration, variables, Sqlite).await
+        } else {
+            drain(topic, configuration, variables, Memory::new()).await
+        }
     })
 }
 
-const SUBSCRIPTION: &str = r#"
+/// Reads the topic from its start with this store.
+pub(super) async fn drain(
+    topic: &Topic,
+    configuration: String,
+    variables: impl Fn(&str) -> Option<String> + Send + Sync + 'static,
+    store: impl StoreAdapter,
+) -> Result<Measured, Broken> {
+    METER.expect(topic.events);
+    let handle = Runtime::from_text(configuration)
+        .variables(variables)
+        .store(store)
+        .broker(Kafka)
+        .subscription("noop", Routes::new().all(nothing))
+        .start()
+        .await?;
+    let cost = METER.cost(SILENCE).await?;
+    handle.shutdown();
+    handle.join().await?;
+    Ok(Measured::new(topic.events, cost))
+}
+
+pub(super) const SUBSCRIPTION: &str = r#"
 [broker.main.kafka]
 bootstrap_servers = ["${SERVERS}"]
 

@@ -92,5 +92,5 @@ fn start_worker(path: &Path, events: u64, group: &str) -> Result<Measured, Broke
         wall: Duration::from_secs_f64(answer.seconds),
         cpu: Duration::from_secs_f64(answer.cpu_seconds),
     };
-    Ok(Measured { events, cost, rss: Some(answer.rss) })
+    Ok(Measured { rss: Some(answer.rss), ..Measured::new(events, cost) })
 }

@@ -74,7 +74,3 @@ async fn check(path: &Path, expected: &[Order]) -> Result<(), Broken> {
     }
     Ok(())
 }
-
-fn threads() -> Result<tokio::runtime::Runtime, Broken> {
-    Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?)
-}

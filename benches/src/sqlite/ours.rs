@@ -7,8 +7,9 @@ use keylane::{Batch, Effects, Failure, Raw, RawEvent, Routes, Runtime, Tx, route
 use keylane_sqlite::Sqlite;
 use sqlx::Connection;
 
-use super::{BATCH, EFFECTS, check, connect, threads};
+use super::{BATCH, EFFECTS, check, connect};
 use crate::Broken;
+use crate::measure::threads;
 use crate::meter::METER;
 use crate::orders::{Order, records};
 use crate::report::Measured;

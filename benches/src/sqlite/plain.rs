@@ -2,9 +2,9 @@
 
 use sqlx::{Connection, SqliteConnection};
 
-use super::{BATCH, EFFECTS, check, connect, threads};
+use super::{BATCH, EFFECTS, check, connect};
 use crate::Broken;
-use crate::measure::Stretch;
+use crate::measure::{Stretch, threads};
 use crate::orders::Order;
 use crate::report::Measured;
 

@@ -14,7 +14,7 @@ start() {
 again() {
     local command
     mapfile -d '' -t command <"$dir/command"
-    cd "${command[0]}"
+    cd "${command[0]}" || return
     setsid "${command[@]:1}" >>"$dir/log" 2>&1 </dev/null 9>&- &
     printf '%s %s\n' "$!" "$(birth "$!")" >"$dir/pid"
 }

@@ -38,6 +38,8 @@ impl fmt::Display for End {
 pub struct Turn {
     /// The event.
     pub id: String,
+    /// The fencing token that it had.
+    pub token: u64,
     /// When it started.
     pub start: Nanos,
     /// When and how it ended; `None`: nothing was written any more.
@@ -75,9 +77,10 @@ impl Life {
         match *words.as_slice() {
             ["promised", at, _] => self.promises.push((at.parse().ok()?, true)),
             ["lost", at, _] => self.promises.push((at.parse().ok()?, false)),
-            ["start", run, id, _, _, at, _, _] => {
+            ["start", run, id, _, token, at, _, _] => {
                 open.insert(run.parse().ok()?, self.turns.len());
-                self.turns.push(Turn { id: id.to_owned(), start: at.parse().ok()?, end: None });
+                let (token, start) = (token.parse().ok()?, at.parse().ok()?);
+                self.turns.push(Turn { id: id.to_owned(), token, start, end: None });
             }
             [how, run, _, _, _, at, _, _] => {
                 let (how, _) = End::ALL.into_iter().find(|(_, name)| *name == how)?;
@@ -100,6 +103,7 @@ mod tests {
         let life = Life::read(text);
         assert_eq!(life.turns[0].end, Some((20, End::Done)));
         assert_eq!(life.turns[1].end, None);
+        assert_eq!(life.turns[0].token, 7);
         assert_eq!((life.turns.len(), life.promises.as_slice()), (2, &[(5, true), (30, false)][..]));
         assert!(life.torn.is_empty(), "the line that was cut by the kill says nothing, and is no fault");
     }

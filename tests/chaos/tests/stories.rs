@@ -16,7 +16,7 @@ fn of_one(kind: Kind, lasts: Duration) -> Fault {
 pub(crate) fn worker_added(pair: Pair) {
     let outcome = Stage::new(pair, &[Fault::of(Kind::Add, Some(3), Duration::ZERO)]).run();
     let added = &outcome.history.faults[0];
-    let keys = keys_of(&outcome.history, added.pid.unwrap(), added.from, u64::MAX);
+    let keys = keys_of(&outcome.history, added.pid.expect("a worker was added"), added.from, u64::MAX);
     assert!(!keys.is_empty(), "the new worker handled nothing");
     println!("the new worker handled {} keys", keys.len());
 }

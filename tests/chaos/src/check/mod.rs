@@ -88,8 +88,8 @@ pub enum Breach {
     Overlapping,
     /// A run began while its process had no promise, and had not been held up either.
     Unpromised,
-    /// A key's fencing token went back.
-    Token,
+    /// An effect of a worker that had been replaced: its key was run under a greater fencing token before.
+    Stale,
     /// An event was not finished within the bound.
     Stuck,
     /// A process ended by itself, or did not end when told to.
@@ -106,7 +106,7 @@ impl Breach {
         Self::OutOfOrder,
         Self::Overlapping,
         Self::Unpromised,
-        Self::Token,
+        Self::Stale,
         Self::Stuck,
         Self::Ended,
         Self::Evidence,
@@ -121,7 +121,7 @@ impl Breach {
             Self::OutOfOrder => "out of order",
             Self::Overlapping => "overlapping",
             Self::Unpromised => "unpromised",
-            Self::Token => "token went back",
+            Self::Stale => "by a replaced one",
             Self::Stuck => "stuck",
             Self::Ended => "ended unasked",
             Self::Evidence => "evidence amiss",

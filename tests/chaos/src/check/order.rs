@@ -1,5 +1,5 @@
-//! Effects of a key stand in the order of its numbers, and so do the first beginnings of its events; fencing
-//! tokens of a key never go back.
+//! Effects of a key stand in the order of its numbers, and so do the first beginnings of its events; nothing
+//! is written by a worker that was replaced.
 
 use std::collections::HashMap;
 
@@ -9,7 +9,7 @@ use crate::clock::Nanos;
 use crate::workload::Numbered;
 
 pub(super) fn check(history: &History, promises: &Promises) -> Vec<Finding> {
-    let mut findings = tokens(history);
+    let mut findings = stale(history);
     if history.ordered {
         findings.extend(effects(history));
         findings.extend(starts(history, promises));
@@ -42,7 +42,7 @@ fn starts(history: &History, promises: &Promises) -> Vec<Finding> {
     }
     let mut sorted: Vec<(Nanos, Numbered)> =
         first.into_iter().filter_map(|(id, at)| Some((at, Numbered::of(id)?))).collect();
-    sorted.sort_unstable_by(|a, b| (a.0, a.1.number).cmp(&(b.0, b.1.number)));
+    sorted.sort_unstable_by_key(|(at, event)| (*at, event.number));
     let mut findings = Vec::new();
     let mut last: HashMap<String, u64> = HashMap::new();
     for (_, Numbered { key, number }) in sorted {
@@ -56,17 +56,33 @@ fn starts(history: &History, promises: &Promises) -> Vec<Finding> {
     findings
 }
 
-fn tokens(history: &History) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    let mut greatest: HashMap<String, u64> = HashMap::new();
-    for effect in &history.effects {
-        let Some(Numbered { key, .. }) = Numbered::of(&effect.id) else { continue };
-        let greatest = greatest.entry(key).or_default();
-        if effect.token < *greatest {
-            let about = format!("{} was written under {} after {greatest}", effect.id, effect.token);
-            findings.push(Finding::new(Breach::Token, about));
+/// Whoever has a greater token had it before it began to run; what is written after that under a smaller one should
+/// have been refused.
+fn stale(history: &History) -> Vec<Finding> {
+    let mut begun: HashMap<String, Vec<(Nanos, u64)>> = HashMap::new();
+    for turn in history.lives.values().flat_map(|life| &life.turns) {
+        let Some(Numbered { key, .. }) = Numbered::of(&turn.id) else { continue };
+        begun.entry(key).or_default().push((turn.start, turn.token));
+    }
+    for runs in begun.values_mut() {
+        runs.sort_unstable();
+        // The greatest so far.
+        let mut greatest = 0;
+        for (_, token) in runs {
+            greatest = greatest.max(*token);
+            *token = greatest;
         }
-        *greatest = effect.token.max(*greatest);
+    }
+    let mut findings = Vec::new();
+    for effect in &history.effects {
+        let key = Numbered::of(&effect.id).map(|event| event.key).unwrap_or_default();
+        let runs = begun.get(&key).map_or(&[][..], Vec::as_slice);
+        let before = runs.partition_point(|(start, _)| *start < effect.at);
+        if let Some((_, token)) = runs[..before].last().filter(|(_, token)| *token > effect.token) {
+            let (id, own, worker) = (&effect.id, effect.token, effect.worker);
+            let about = format!("{worker} wrote {id} under {own}, after its key was run under {token}");
+            findings.push(Finding::new(Breach::Stale, about));
+        }
     }
     findings
 }

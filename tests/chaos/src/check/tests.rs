@@ -32,7 +32,7 @@ fn publish(history: &mut History, id: &str, at: u64) {
 
 fn run(history: &mut History, pid: u32, id: &str, start: u64, end: Option<u64>) {
     let end = end.map(|at| (at, End::Done));
-    history.lives.entry(pid).or_default().turns.push(Turn { id: id.to_owned(), start, end });
+    history.lives.entry(pid).or_default().turns.push(Turn { id: id.to_owned(), token: 1, start, end });
 }
 
 fn effect(history: &mut History, worker: u32, id: &str, at: u64) {
@@ -169,10 +169,13 @@ fn what_begins_without_a_promise_is_late_after_a_stop_and_a_breach_otherwise() {
 }
 
 #[test]
-fn a_token_that_goes_back_is_seen() {
+fn an_effect_of_a_worker_that_was_replaced_is_seen() {
     let mut history = fine();
-    history.effects[0].token = 2;
-    assert_eq!(broken(&history), [Breach::Token]);
+    run(&mut history, 2, "a.2", 225 * MS, Some(228 * MS));
+    history.lives.get_mut(&2).unwrap().turns[1].token = 2;
+    assert_eq!(broken(&history), [Breach::Stale], "a.2 was written under 1 at 230 ms");
+    history.effects[1].token = 2;
+    assert!(broken(&history).is_empty());
 }
 
 #[test]

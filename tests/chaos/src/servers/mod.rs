@@ -4,7 +4,6 @@
 mod toxiproxy;
 
 use std::collections::BTreeMap;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -131,9 +130,10 @@ fn failed(name: &str, what: &str) -> Error {
 }
 
 /// A port on loopback that nobody listens on.
+#[cfg(any(feature = "kafka", feature = "postgres", feature = "rabbitmq"))]
 pub(crate) fn free_port() -> Result<u16, Error> {
     let none = |error: std::io::Error| Error::new(ErrorKind::Config, "no free port").with_source(error);
-    let listener = TcpListener::bind(("127.0.0.1", 0)).map_err(none)?;
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).map_err(none)?;
     Ok(listener.local_addr().map_err(none)?.port())
 }
 

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::{Server, free_port};
+use super::Server;
 
 /// How long it may take to answer.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
@@ -29,8 +29,9 @@ impl Toxiproxy {
     }
 
     /// A link to a port on loopback; the port where it begins.
+    #[cfg(any(feature = "kafka", feature = "postgres", feature = "rabbitmq"))]
     pub(crate) async fn link(&self, name: &str, to: u16) -> Result<u16, Error> {
-        let port = free_port()?;
+        let port = super::free_port()?;
         let (listen, upstream) = (format!("127.0.0.1:{port}"), format!("127.0.0.1:{to}"));
         let proxy = json!({ "name": name, "listen": listen, "upstream": upstream, "enabled": true });
         self.ask("POST", "/proxies", Some(proxy)).await?;

@@ -1,8 +1,9 @@
 //! One database: its connections, their limits, its schema.
 //!
-//! Connections are apart, so that none starve others: commits have theirs, the heartbeat has one, each transaction of a
-//! handler's own has one, all else shares the rest, or the service's own pool. Where a pooler or the service stands between us and the server, nothing
-//! that outlives a transaction can be counted on: then each transaction says its limits itself (rule S3).
+//! Connections are apart, so that none starve others: commits have theirs, the heartbeat has one, each transaction of
+//! a handler's own has one, all else shares the rest, or the service's own pool. Where a pooler or the service stands
+//! between us and the server, nothing that outlives a transaction can be counted on: then each transaction says its
+//! limits itself (rule S3).
 
 mod link;
 mod migrate;

@@ -1,10 +1,11 @@
 //! Where ids lie, and that they are found wherever they lie (rule L1).
 
-use keylane::store::{Admission, Fate};
+use keylane::env::Timestamp;
+use keylane::store::{Admission, AttemptRow, CommitEvent, Fate, Unit, Verdict};
 use sqlx::AssertSqlSafe;
 
 use crate::stage::Stage;
-use crate::stage::worker::Worker;
+use crate::stage::worker::{Worker, finish};
 
 /// How many rows lie in containers by time, and how many in generations.
 async fn rows(stage: &Stage) -> (i64, i64) {
@@ -20,6 +21,20 @@ async fn rows(stage: &Stage) -> (i64, i64) {
         *(if timed { &mut by_time } else { &mut by_insertion }) += count;
     }
     (by_time, by_insertion)
+}
+
+fn tried(id: &str) -> CommitEvent {
+    let row = AttemptRow {
+        generation: 0,
+        offset: 0,
+        id: id.into(),
+        attempts: 1,
+        crashes: 0,
+        started_by: None,
+        first_at: Timestamp::from_micros(0),
+        failure: "no".to_owned(),
+    };
+    CommitEvent { verdict: Verdict::Tried(row), ..finish(0, id) }
 }
 
 async fn commit(worker: &Worker, id: &str) -> Fate {
@@ -82,7 +97,7 @@ async fn l1_an_id_is_found_wherever_it_lies() {
 async fn c2_the_unique_key_is_the_arbiter() {
     let stage = stage!();
     let (a, b) = (Worker::new(&stage).await, Worker::new(&stage).await);
-    for id in [uuid_v7(&stage, 0), "43".to_owned()] {
+    for (id, long) in [(uuid_v7(&stage, 0), false), ("43".to_owned(), false), ("44".to_owned(), true)] {
         let (one, two) = (a.lease("one").await, b.lease("two").await);
         let gate = keylane::conformance::Gate::default();
         let at = gate.clone();
@@ -93,7 +108,11 @@ async fn c2_the_unique_key_is_the_arbiter() {
                 tx.done()
             })
         }));
-        let (first, second) = (a.ending(&one, &id, vec![waits]), b.ending(&two, &id, vec![]));
+        let (first, mut second) = (a.ending(&one, &id, vec![waits]), b.ending(&two, &id, vec![]));
+        if long {
+            // With a try in it, a group goes the longer way.
+            second.units.push(Unit { events: vec![tried("45")], effects: vec![] });
+        }
         let meanwhile = async {
             gate.reached().await;
             let waiting = async {
@@ -104,6 +123,7 @@ async fn c2_the_unique_key_is_the_arbiter() {
         };
         let (first, second) = tokio::join!(a.store.commit(&first), meanwhile);
         assert_eq!(first.unwrap().fates, [Fate::Committed]);
-        assert_eq!(second.unwrap().fates, [Fate::Duplicate], "{id}");
+        assert_eq!(second.unwrap().fates[0], Fate::Duplicate, "{id}");
+        b.store.commit(&b.ending(&two, "done", vec![])).await.unwrap();
     }
 }

@@ -9,9 +9,9 @@ use keylane::store::{Admission, ClaimAnswer, Effect, Fate, LeaseAnswer};
 use keylane_postgres::PostgresConfig;
 use sqlx::{AssertSqlSafe, Executor};
 
-use crate::stage::Stage;
 use crate::stage::proxy::Proxy;
 use crate::stage::worker::{Worker, effect};
+use crate::stage::{PAUSE, Stage, TRIES};
 
 fn insert_at(gate: &Gate) -> Effect {
     let gate = gate.clone();
@@ -73,6 +73,34 @@ async fn a4_tokens_grow_in_the_order_of_ownership() {
     assert!(token > before, "{token} was drawn before {before}, and owned after it");
 }
 
+/// A dead session is not buried below a commit of it, also not by who asks for another of its partitions.
+#[tokio::test]
+async fn s1_a_session_is_not_taken_over_below_its_commit() {
+    let stage = stage!();
+    let (a, b) = (Worker::new(&stage).await, Worker::new(&stage).await);
+    let claim = a.claim().await;
+    let other = |worker: &Worker| keylane::store::ClaimRequest { partition: 1, ..request(worker) };
+    let ClaimAnswer::Granted(held) = a.store.claim(other(&a)).await.unwrap() else { panic!("nobody has it") };
+    stage
+        .run(&format!("UPDATE {}.sessions SET expires_at = now() WHERE id = '{}'", stage.schema, a.session))
+        .await;
+    let gate = Gate::default();
+    let group = a.group(&claim, vec![vec![insert_at(&gate)]]);
+    let meanwhile = async {
+        gate.reached().await;
+        let answer = b.store.claim(other(&b)).await.unwrap();
+        gate.open();
+        answer
+    };
+    let (committed, answer) = tokio::join!(a.store.commit(&group), meanwhile);
+    assert_eq!(committed.unwrap().fates, [Fate::Committed]);
+    assert!(matches!(answer, ClaimAnswer::Wanted { .. }), "taken over while it committed: {answer:?}");
+    let ClaimAnswer::Granted(taken) = b.store.claim(other(&b)).await.unwrap() else { panic!("it is dead") };
+    assert!(taken.unclean && taken.claim.epoch > held.claim.epoch);
+    let error = a.store.commit(&group).await.unwrap_err();
+    assert_eq!(error.kind(), keylane::ErrorKind::SessionLost, "{error:?}");
+}
+
 /// The epoch is not raised while a commit that relies on it is open.
 #[tokio::test]
 async fn s2_a_claim_does_not_change_hands_below_a_commit() {
@@ -110,13 +138,14 @@ async fn s3_a_worker_stopped_inside_a_transaction_blocks_nobody_for_ever() {
     let takes_over = async {
         gate.reached().await;
         proxy.freeze();
-        loop {
+        for _ in 0..TRIES {
             match b.store.claim(request(&b)).await {
                 Ok(ClaimAnswer::Granted(claim)) => return claim,
-                Ok(ClaimAnswer::Wanted { .. }) => stage.env.sleep(Duration::from_millis(50)).await,
+                Ok(ClaimAnswer::Wanted { .. }) => stage.env.sleep(PAUSE).await,
                 Err(error) => assert!(error.is_transient(), "{error:?}"),
             }
         }
+        panic!("the transaction of a worker that stands still was never ended");
     };
     let claim = tokio::select! { biased;
         claim = takes_over => claim,

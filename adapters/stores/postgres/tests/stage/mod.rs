@@ -21,6 +21,10 @@ pub(crate) fn variable(name: &str) -> Option<String> {
     value
 }
 
+/// How often is looked for what must come, and how long is waited in between.
+pub(crate) const TRIES: usize = 3000;
+pub(crate) const PAUSE: std::time::Duration = std::time::Duration::from_millis(20);
+
 /// The stage; without a server the test ends here.
 macro_rules! stage {
     () => {
@@ -137,14 +141,14 @@ impl Stage {
             self.schema
         );
         let mut connection = self.connect().await;
-        // A test that waits in vain is ended by who runs it.
-        loop {
+        for _ in 0..TRIES {
             let count = sqlx::query_scalar(AssertSqlSafe(waiting.clone())).fetch_one(&mut connection).await;
             let count: i64 = count.unwrap();
             if count > 0 {
                 return;
             }
-            self.env.sleep(std::time::Duration::from_millis(20)).await;
+            self.env.sleep(PAUSE).await;
         }
+        panic!("nobody waits for a lock, as they should");
     }
 }

@@ -4,6 +4,8 @@
 //! is in a lane, holds a permit, or counts as in flight (rule S9); it is admitted anew when its time has come
 //! (rule A2). The task that pulls takes leases; whatever empties a key gives its lease back (rule S7).
 
+mod keys;
+
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -14,9 +16,12 @@ use tokio_util::sync::CancellationToken;
 use super::Item;
 use super::budget::Budget;
 use super::tenure::{OfKey, Tenure};
-use crate::env::{Env, Map, Set};
+use crate::env::Env;
 use crate::handler::{Begin, Scene};
 use crate::store::{LeaseKey, LeaseRef, ParkedId, Scope, SessionId};
+
+pub(crate) use keys::enter;
+use keys::{Key, State};
 
 pub(crate) struct Leases {
     of: SceneOf,
@@ -33,27 +38,6 @@ pub(crate) struct Leases {
     pub(crate) waits: Notify,
     /// Raised when a key is gone.
     gone: Notify,
-}
-
-struct State {
-    session: SessionId,
-    keys: Map<Bytes, Key>,
-    /// Where events stand that have no lease yet; with `local`, the tenure of all of them.
-    lobby: Arc<Tenure>,
-    /// Ready when handlers should come to an end.
-    cancelled: CancellationToken,
-    /// Parked events that were released and are on their way.
-    releasing: Set<ParkedId>,
-    /// Leases that nothing here knows of, on their way back.
-    strays: Vec<Weak<Tenure>>,
-}
-
-#[derive(Default)]
-struct Key {
-    /// Its time with us; over its end, until the store's answer (rule S6).
-    tenure: Option<Arc<Tenure>>,
-    /// What has to wait, in the order of arrival.
-    waiting: Vec<Item>,
 }
 
 /// What is to be asked of the store for a batch.
@@ -404,56 +388,6 @@ pub(crate) struct Freed {
     pub(crate) items: Vec<Item>,
     /// Keys of which nothing waits any more: to be taken and given back, so that the next in line hears of it.
     pub(crate) unwanted: Vec<Bytes>,
-}
-
-impl State {
-    /// Gives the tenure that the item leaves, where it is to be counted as ended.
-    fn move_to_lobby(&mut self, item: &mut Item) -> Arc<Tenure> {
-        item.unmark();
-        self.lobby.opened(1);
-        std::mem::replace(&mut item.tenure, self.lobby.clone())
-    }
-
-    fn has(&self, key: &Bytes, tenure: &Arc<Tenure>) -> bool {
-        self.keys.get(key).is_some_and(|known| known.is(tenure))
-    }
-
-    fn take(&mut self, key: &Bytes, budget: &Budget) -> Vec<Item> {
-        self.keys.remove(key).map(|mut known| known.take(budget)).unwrap_or_default()
-    }
-}
-
-impl Key {
-    fn is(&self, tenure: &Arc<Tenure>) -> bool {
-        self.tenure.as_ref().is_some_and(|known| Arc::ptr_eq(known, tenure))
-    }
-
-    fn wait(&mut self, budget: &Budget, mut item: Item) {
-        if !std::mem::replace(&mut item.aside, true) {
-            budget.set_aside(1, item.bytes as usize);
-        }
-        self.waiting.push(item);
-    }
-
-    fn take(&mut self, budget: &Budget) -> Vec<Item> {
-        let mut items = std::mem::take(&mut self.waiting);
-        for item in &mut items {
-            item.aside = false;
-            budget.take_up(1, item.bytes as usize);
-        }
-        // What ran into its key's end came before what arrived since.
-        items.sort_by_key(Item::offset);
-        items
-    }
-}
-
-/// From the lobby to its key; `tenure` was joined.
-pub(crate) fn enter(item: &mut Item, tenure: &Arc<Tenure>) {
-    let before = std::mem::replace(&mut item.tenure, tenure.clone());
-    before.ended(1);
-    if tenure.key().is_some_and(OfKey::comes) {
-        item.history().mark = super::Mark::Wanted;
-    }
 }
 
 /// What every scene of the subscription has.
