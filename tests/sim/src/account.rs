@@ -119,7 +119,7 @@ impl Account {
             if dead.insert(event, row.reason).is_some() && mix.is_once() {
                 wrong.push(format!("{event} is dead twice"));
             }
-            let failures = seen.failures.get(&event).copied().unwrap_or(0);
+            let failures = seen.failures.get(&event.id()).copied().unwrap_or(0);
             let kills = seen.kills.get(&event).copied().unwrap_or(0);
             let (reason, attempts) = (row.reason, row.attempts);
             let fine = match reason {

@@ -22,6 +22,12 @@ impl Event {
         Self { key, number, other: false }
     }
 
+    /// The right one of its id: tries are counted by id.
+    #[must_use]
+    pub const fn id(self) -> Self {
+        Self::new(self.key, self.number)
+    }
+
     /// The key as it is published.
     #[must_use]
     pub fn key_text(self) -> String {

@@ -108,7 +108,7 @@ impl History {
             }
         }
         for (event, attempt) in tries {
-            let failed = seen.failures.get(event).copied().unwrap_or(0);
+            let failed = seen.failures.get(&event.id()).copied().unwrap_or(0);
             if attempt - 1 > failed {
                 wrong.push(format!(
                     "node {node} starts {event} with attempt {attempt}, and {failed} tries failed"
@@ -130,7 +130,7 @@ impl History {
         let open: Vec<Event> =
             seen.open.values().filter(|(of, _)| *of == node).flat_map(|(_, events)| events.clone()).collect();
         for event in open {
-            *seen.failures.entry(event).or_default() += 1;
+            *seen.failures.entry(event.id()).or_default() += 1;
         }
         drop(seen);
         if let Some(promise) = self.seen().promises.get_mut(&node) {
@@ -145,7 +145,7 @@ impl History {
 
     /// A try failed, by the handler's word or a write's.
     pub(crate) fn failed(&self, event: Event) {
-        *self.seen().failures.entry(event).or_default() += 1;
+        *self.seen().failures.entry(event.id()).or_default() += 1;
     }
 
     /// The event kills its worker.
