@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use keylane::broker::{Broker, Outgoing};
+use keylane::broker::Outgoing;
 use keylane::event::Record;
 use keylane::memory::{Memory, MemoryBroker, MemoryQueues};
 use keylane::testing::Service;

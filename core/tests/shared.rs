@@ -327,6 +327,7 @@ async fn a_released_letter_is_run_by_whoever_takes_its_key() {
     }
     stage.clock.pass(Duration::from_secs(3)).await;
     assert_eq!(stage.effects().await.len(), 1, "once, though both were told");
+    assert_eq!(stage.seen.runs.load(Ordering::Relaxed), 2, "one run after the release");
     assert!(admin.dead_letters("service", None, 10).await.unwrap().is_empty());
 }
 

@@ -87,10 +87,24 @@ impl Puller {
                 Ok(Pulled::Change(change)) => self.change(change),
                 Err(error) if error.is_transient() => {
                     tracing::warn!(subscription = %sub.settings.name, %error, again_in = ?wait, "pulling failed");
-                    sub.env.sleep(wait).await;
+                    self.rest(wait).await;
                     wait = (wait * 2).min(AGAIN_MAX);
                 }
                 Err(error) => return sub.stop(error),
+            }
+        }
+    }
+
+    /// Waits before pulling again; what others say is heard meanwhile.
+    async fn rest(&mut self, wait: Duration) {
+        let sub = self.sub.clone();
+        let until = sub.env.now() + wait;
+        loop {
+            tokio::select! { biased;
+                () = self.draining.cancelled() => return,
+                () = sub.stopped.cancelled() => return,
+                () = sub.control.wait() => self.read_controls().await,
+                () = sub.env.sleep_until(until) => return,
             }
         }
     }

@@ -34,7 +34,8 @@ pub(crate) async fn rejoin(sub: &Arc<Subscription>, store: &dyn Store, leases: &
     if items.is_empty() {
         return;
     }
-    if leases.local && sub.settings.ledger == LedgerMode::Off {
+    let released = items.iter().any(|item| item.released_from().is_some());
+    if leases.local && sub.settings.ledger == LedgerMode::Off && !released {
         return sub.enter_lanes(items);
     }
     match ask(sub, store, leases, &keys, &items).await {
@@ -90,6 +91,7 @@ fn sort_out(sub: &Arc<Subscription>, leases: &Leases, answered: Answered) {
     let granted: Vec<Key> = granted.collect();
     let (mut fresh, mut known, mut again) = (Vec::new(), Vec::new(), Vec::new());
     for (mut item, said) in items.into_iter().zip(answer.events) {
+        let said = if item.released_from().is_some() { of_released(said) } else { said };
         if matches!(said, Admission::Finished | Admission::Parked) {
             known.push(item);
             continue;
@@ -130,6 +132,12 @@ fn sort_out(sub: &Arc<Subscription>, leases: &Leases, answered: Answered) {
     }
 }
 
+/// A letter that was released runs as long as its row is there (rule P2): of several workers that were told of it, the
+/// first with the key's lease runs it, and the others find the row gone.
+fn of_released(said: Admission) -> Admission {
+    if said == Admission::Parked { Admission::Fresh } else { Admission::Finished }
+}
+
 enum Key {
     /// Granted to the session that asked and is still ours.
     Ours(Arc<Tenure>),
@@ -150,15 +158,8 @@ async fn ask(
     let mut wait = AGAIN_AFTER;
     loop {
         let session = sub.committer.session();
-        let (batch, asked) = batch_of(sub, session, keys, items);
-        match store.admit(batch).await {
-            Ok(answer) => {
-                let mut events = vec![Admission::Fresh; items.len()];
-                for (at, said) in asked.into_iter().zip(answer.events) {
-                    events[at] = said;
-                }
-                return Some((session, Admitted { leases: answer.leases, events }));
-            }
+        match store.admit(batch_of(sub, session, keys, items)).await {
+            Ok(answer) => return Some((session, answer)),
             Err(error) if error.kind() == ErrorKind::SessionLost => sub.committer.lost().send(session),
             Err(error) if !error.is_transient() => {
                 sub.stop(error);
@@ -183,22 +184,15 @@ async fn pause(env: &Env, wait: &mut std::time::Duration) {
     *wait = (*wait * 2).min(AGAIN_MAX);
 }
 
-/// The batch, and which items it asks of: one that was released from the parking table is known there.
-fn batch_of(
-    sub: &Subscription,
-    session: SessionId,
-    keys: &[Bytes],
-    items: &[Item],
-) -> (AdmitBatch, Vec<usize>) {
-    let mut events = Vec::with_capacity(items.len());
-    let mut asked = Vec::with_capacity(items.len());
-    for (at, item) in items.iter().enumerate().filter(|(_, item)| item.released_from().is_none()) {
-        let lease = keys.binary_search(&item.envelope.meta.lane_key()).ok();
-        events.push(AdmitEvent { id: item.id(), payload: item.ledger, lease, leased: true });
-        asked.push(at);
-    }
-    let (scope, leases) = (sub.settings.scope.clone(), keys.to_vec());
-    (AdmitBatch { session, scope, leases, events }, asked)
+fn batch_of(sub: &Subscription, session: SessionId, keys: &[Bytes], items: &[Item]) -> AdmitBatch {
+    let events = items.iter().map(|item| AdmitEvent {
+        id: item.id(),
+        payload: item.ledger,
+        lease: keys.binary_search(&item.envelope.meta.lane_key()).ok(),
+        leased: true,
+    });
+    let events = events.collect();
+    AdmitBatch { session, scope: sub.settings.scope.clone(), leases: keys.to_vec(), events }
 }
 
 /// Tells the task that pulls of leases that may be had, while something waits for one. Runs until its

@@ -118,6 +118,9 @@ fn over(sub: &Arc<Subscription>, items: Vec<Item>, finished: impl Fn(&Item) -> b
                 sub.committer.dirty(&item.tenure);
             }
         }
+        if let (Some(leases), Some(parked)) = (&sub.leases, item.released_from()) {
+            leases.released(&parked);
+        }
         sub.ended(&item.tenure, 1);
         if let Some(twins) = &sub.twins {
             twins.ended(sub, &item);
