@@ -10,6 +10,9 @@
 //! ([`store::CommitGroup`]); only then the broker is told.
 #![warn(missing_docs)]
 
+#[macro_use]
+mod broken;
+
 pub mod broker;
 pub mod config;
 #[cfg(feature = "conformance")]
@@ -22,6 +25,8 @@ pub mod handler;
 pub mod lanes;
 pub mod memory;
 pub mod middleware;
+#[cfg(feature = "mutants")]
+pub mod mutants;
 pub mod runtime;
 pub mod store;
 #[cfg(feature = "testing")]

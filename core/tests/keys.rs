@@ -4,10 +4,13 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use keylane::broker::{Broker, Outgoing};
 use keylane::event::Record;
-use keylane::memory::{Memory, MemoryBroker};
+use keylane::memory::{Memory, MemoryBroker, MemoryQueues};
 use keylane::testing::Service;
 use keylane::{Failure, RawEvent, Routes, Runtime, State};
+
+use super::paused::Clock;
 
 #[derive(Clone, Default)]
 struct Seen(Arc<Mutex<Vec<String>>>);
@@ -53,4 +56,38 @@ async fn s8_a_key_from_elsewhere_than_the_broker_is_refused() {
     let routes = Routes::new().all(first_is_away).with_state(Seen::default());
     let error = runtime.subscription("orders", routes).start().await.unwrap_err().to_string();
     assert!(error.contains("event.key") && error.contains("leases"), "{error}");
+}
+
+#[tokio::test]
+async fn s8_without_partitions_a_key_is_leased_wherever_it_is_read_from() {
+    let clock = Clock::paused();
+    let env = clock.env(0);
+    let queues = MemoryQueues::new();
+    queues.create("orders");
+    let publisher = queues.worker(&env).publisher().await.unwrap();
+    let payloads = std::iter::once(r#"{"c":1,"n":"away"}"#.to_owned());
+    let payloads = payloads.chain((0..8).map(|n| format!(r#"{{"c":{},"n":{n}}}"#, n % 2)));
+    let batch = payloads.enumerate().map(|(at, payload)| Outgoing {
+        target: "orders".into(),
+        record: Record::new(payload).with_header("id", at.to_string()).with_header("kind", "tick"),
+    });
+    for published in publisher.publish(batch.collect()).await {
+        published.unwrap();
+    }
+    let toml = "[store.memory]\n[broker.main.memory_queues]\n[subscription.orders]\nsource = \"orders\"\n\
+                event = { format = \"plain\", id = \"header:id\", kind = \"header:kind\", key = \"payload:/c\" }\n";
+    let runtime = Runtime::from_text(toml).env(env.clone()).store(Memory::with_clock(&env)).broker(queues);
+    let seen = Seen::default();
+    let routes = Routes::new().all(first_of_its_key_is_away).with_state(seen.clone());
+    let _handle = runtime.subscription("orders", routes).start().await.unwrap();
+    clock.pass(Duration::from_secs(30)).await;
+    let seen = seen.0.lock().unwrap();
+    let handled: Vec<_> = seen.iter().filter(|payload| !payload.contains("away")).collect();
+    assert_eq!(handled.len(), 4, "the other key goes on, and nothing of this one: {handled:?}");
+}
+
+async fn first_of_its_key_is_away(event: RawEvent, State(seen): State<Seen>) -> Result<(), Failure> {
+    let payload = String::from_utf8_lossy(&event).into_owned();
+    seen.0.lock().unwrap().push(payload.clone());
+    if payload.contains("away") { Err(Failure::new("away").unavailable()) } else { Ok(()) }
 }

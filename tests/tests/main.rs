@@ -7,4 +7,5 @@ mod promises;
 mod sim;
 mod stage;
 mod tidy;
+mod tls;
 mod told;

@@ -96,7 +96,7 @@ impl Chain {
                 let why = format!("the worker died {} times while it was handled", history.crashes);
                 return Entry::Bury(Death::Crashes, why);
             }
-            if history.mark == Mark::Wanted {
+            if history.mark == Mark::Wanted && !mutant!("t1-no-marks") {
                 return Entry::Mark;
             }
         }
@@ -150,7 +150,8 @@ impl Chain {
             return (items.iter().map(|_| Exit::Finish).collect(), outcome.effects);
         }
         // Rule C6: what was recorded in a run with any failure counts for nothing; the others run again.
-        let mut exits: Vec<Exit> = items.iter().map(|_| Exit::PutBack).collect();
+        let other = || if mutant!("c6-others-are-done") { Exit::Finish } else { Exit::PutBack };
+        let mut exits: Vec<Exit> = items.iter().map(|_| other()).collect();
         for (at, failure) in outcome.failures {
             if let Some(item) = items.get_mut(at) {
                 exits[at] = self.failed(item, &failure);
@@ -167,6 +168,9 @@ impl Chain {
         let history = item.history();
         history.failures = failure.chain().to_vec();
         history.first_at.get_or_insert(now);
+        if mutant!("retry-resets-attempts") {
+            history.attempts = 0;
+        }
         let verdict = self.retry.decide(failure.class(), history.attempts + 1, history.refusals + 1, chance);
         if matches!(verdict, Verdict::Again { .. }) {
             self.trace.retried();

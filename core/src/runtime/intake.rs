@@ -186,6 +186,9 @@ fn take_in_run(
                 let tried = if progress.tried.is_empty() { None } else { progress.tried.remove(&offset) };
                 let mark = progress.marks_left > 0;
                 progress.marks_left = progress.marks_left.saturating_sub(1);
+                if mutant!("l2-base-from-what-started") {
+                    progress.watermark.finish(offset);
+                }
                 let mut item = item_of(sub, tenure, delivery.record, delivery.place, tenure.generation);
                 // A released letter of another generation may have left tries under the same offset.
                 let tried = tried.filter(|row| row.id == item.id());
@@ -261,7 +264,17 @@ fn item_of(
     let ledger =
         (sub.settings.ledger == LedgerMode::Id && !never_admitted(dead.as_ref())).then(|| digest(&envelope));
     let history = dead.map(|dead| Box::new(History { dead: Some(dead), ..History::default() }));
-    Item { hash, envelope, tenure: tenure.clone(), ledger, bytes, ticket: None, aside: false, history }
+    Item {
+        hash,
+        envelope,
+        tenure: tenure.clone(),
+        ledger,
+        bytes,
+        ticket: None,
+        flying: false,
+        aside: false,
+        history,
+    }
 }
 
 /// What has no id of its own can't be looked up by it.
@@ -284,7 +297,7 @@ pub(crate) fn recall(item: &mut Item, tried: Option<AttemptRow>, mark: bool) {
     history.attempts = row.attempts;
     // Begun, and not ended by who began it: that worker died with it.
     let died = row.started_by.is_some();
-    history.crashes = row.crashes + u32::from(died);
+    history.crashes = row.crashes + u32::from(died && !mutant!("t1-deaths-are-not-counted"));
     history.first_at = Some(row.first_at);
     history.failures = if row.failure.is_empty() { Vec::new() } else { vec![row.failure] };
     if mark || died {

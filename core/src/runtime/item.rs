@@ -22,6 +22,8 @@ pub(crate) struct Item {
     pub(crate) bytes: u32,
     /// The right to settle it, where each delivery is settled on its own.
     pub(crate) ticket: Option<Ticket>,
+    /// Counts among what is in flight under its id (rule A3).
+    pub(crate) flying: bool,
     /// Counts as waiting instead of in flight.
     pub(crate) aside: bool,
     /// What most events don't have: tries, a verdict before its turn, a parked row.
@@ -138,6 +140,10 @@ impl Item {
     }
 
     pub(crate) fn id(&self) -> Text {
+        if mutant!("l1-ledger-keyed-wrongly") {
+            let id = self.envelope.meta.id.to_text();
+            return Text::from(id.rsplit('/').next().unwrap_or_default().to_owned());
+        }
         self.envelope.meta.id.to_text()
     }
 

@@ -80,6 +80,8 @@ impl Keeper {
             let answer = self.env.timeout("a renewal", limit, self.store.renew(session, &leased)).await;
             match answer.and_then(std::convert::identity) {
                 Ok(renewed) => {
+                    let sent =
+                        if mutant!("s4-promise-from-the-answer") { Sent::now(&self.env) } else { sent };
                     self.promise.renewed(sent);
                     self.pass_on(renewed);
                     if !leased.is_empty() {
@@ -135,6 +137,9 @@ impl Keeper {
 
     /// Rule S7: what the store says that we hold is compared with what there is here.
     async fn compare(&self, session: SessionId, limit: Duration) {
+        if mutant!("s7-no-comparison") {
+            return;
+        }
         let held = self.env.timeout("the list of leases", limit, self.store.leases(session)).await;
         match held.and_then(std::convert::identity) {
             Ok(held) => {

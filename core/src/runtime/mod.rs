@@ -1,10 +1,11 @@
 //! The runtime: what turns deliveries into handled events. In reading order:
 //!
 //! - `pull` takes deliveries and assignment changes from the broker, `intake` makes items of them,
-//!   `admit` asks the store what it knows of them, where the ledger is by id;
+//!   `admit` asks the store what it knows of them, where the ledger is by id or keys have leases;
 //! - `shard` owns lanes and runs handlers through the chain;
 //! - `committer` writes results in groups and hands their fates back, `settle` tells the broker;
-//! - `partitions` claims and hands over, `tenure` is one partition's time with us;
+//! - `partitions` claims and hands over, `leases` knows our keys and what waits for one, `tenure` is a
+//!   partition's or a key's time with us;
 //! - `keeper` renews the session that everything stands on, `promise` says how long it may be relied on;
 //! - `worker` puts it together; `build` is how a service asks for one, `plan` reads the configuration
 //!   for it, `handle` is what the service holds, `admin` what an operator does.

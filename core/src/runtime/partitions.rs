@@ -114,7 +114,9 @@ impl Partitions {
     async fn end(&self, tenure: &Arc<Tenure>, grace: Duration) -> Option<Base> {
         let env = &self.sub.env;
         if env.timeout("the grace", grace, tenure.empty()).await.is_err() {
-            tenure.abort.cancel();
+            if !mutant!("s5-grace-without-end") {
+                tenure.abort.cancel();
+            }
             self.sub.stir_shards();
         }
         let whole = env.timeout("a dropped handler", LAST_MOMENT, tenure.empty()).await.is_ok();

@@ -128,9 +128,10 @@ fn refuse(subscription: &config::Subscription, can: &Capabilities) -> Result<(),
         return Err(section.refuse("ledger.mode", &what));
     }
     // Rule S8: claims serve only where the ordering key is the broker's own partition key.
-    if own.event.key.as_ref().is_some_and(|key| *key != config::Locator::Broker) {
-        let what = "can't be read from the event yet: such a key takes leases, which are not there yet; publish with \
-                    it as the broker's key and leave this out";
+    // Without partitions each key has a lease, wherever it is read from.
+    if can.partitions && own.event.key.as_ref().is_some_and(|key| *key != config::Locator::Broker) {
+        let what = "can't be read from the event on a broker with partitions yet: such a key would need leases beside \
+                    claims; publish with it as the broker's key and leave this out";
         return Err(section.refuse("event.key", what));
     }
     if own.start.0 != crate::broker::Reset::Earliest && !can.seek {

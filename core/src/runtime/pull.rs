@@ -175,7 +175,14 @@ impl Puller {
             };
             self.rejoin(&mut waited).await;
             match control {
-                Control::NewSession => self.claim_all_again(),
+                Control::NewSession => {
+                    self.claim_all_again();
+                    if let Some(leases) = &self.sub.leases {
+                        let asked = leases.asks_anew(&self.sub.budget);
+                        admit::leased::pass_over(&self.sub, &*self.store, leases, asked.unwanted).await;
+                        admit::admit(&self.sub, &*self.store, asked.items).await;
+                    }
+                }
                 Control::Wanted(claim) => self.wanted(&claim),
                 Control::Gone(claim) => self.gone(&claim),
                 Control::Repositioned(claim) => self.repositioned(&claim),
@@ -184,6 +191,9 @@ impl Puller {
                     admit::admit(&self.sub, &*self.store, items).await;
                 }
                 Control::Released(parked) => self.released(parked).await,
+                Control::Again(items) if mutant!("a2-woken-unasked") && self.sub.leases.is_none() => {
+                    self.sub.enter_lanes(items);
+                }
                 Control::Again(items) => admit::admit(&self.sub, &*self.store, items).await,
                 control => self.read_of_keys(control).await,
             }
@@ -277,6 +287,9 @@ impl Puller {
     /// the handover limit, in case the broker keeps on assigning it to us. One that nothing here knows of was
     /// granted to a question that was given up meanwhile.
     fn wanted(&mut self, claim: &ClaimRef) {
+        if mutant!("s5-wanted-ignored") {
+            return;
+        }
         let Some(tenure) = self.sub.forget_tenure(claim) else {
             if !self.sub.is_busy(claim.partition) && !self.sub.tenures().contains_key(&claim.partition) {
                 partitions::give_back(&self.partitions, claim.clone());

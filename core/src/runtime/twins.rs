@@ -34,11 +34,20 @@ impl Twins {
     pub(crate) fn first_only(&self, budget: &Budget, items: Vec<Item>) -> Vec<Item> {
         let mut flying = self.lock();
         let mut first = Vec::with_capacity(items.len());
-        for item in items {
+        for mut item in items {
+            if item.flying {
+                // Its key ended before it ran; it was never over.
+                first.push(item);
+                continue;
+            }
             let (partition, offset) = (item.envelope.meta.place.partition, item.offset());
             match flying.get_mut(&item.id()) {
-                Some(other) if (other.partition, other.offset) == (partition, offset) => {
+                Some(other)
+                    if (other.partition, other.offset) == (partition, offset)
+                        || mutant!("a3-twins-both-run") =>
+                {
                     other.times += 1;
+                    item.flying = true;
                     first.push(item);
                 }
                 Some(other) => {
@@ -49,6 +58,7 @@ impl Twins {
                 None => {
                     let waiting = Vec::new();
                     flying.insert(item.id(), Flying { partition, offset, times: 1, waiting });
+                    item.flying = true;
                     first.push(item);
                 }
             }
@@ -59,6 +69,10 @@ impl Twins {
     /// The running one is over. Who waited is admitted anew (rule A2), for only the store knows what
     /// became of the id.
     pub(crate) fn ended(&self, sub: &Arc<Subscription>, item: &Item) {
+        if !item.flying {
+            // It only waited.
+            return;
+        }
         let mut flying = self.lock();
         let Some(ended) = flying.get_mut(&item.id()) else { return };
         ended.times -= 1;

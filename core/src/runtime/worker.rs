@@ -51,6 +51,8 @@ impl Worker {
         settings: WorkerSettings,
         planned: Vec<Planned>,
     ) -> Result<Self, Error> {
+        #[cfg(feature = "mutants")]
+        tracing::warn!("built with the feature \"mutants\", which is for the simulation alone");
         limit_fits(store.kind(), store.effect_limit(), settings.session)?;
         let settings = Arc::new(settings);
         let promise = Arc::new(Promise::new(env.clone(), settings.session));

@@ -2,6 +2,8 @@
 
 use std::collections::HashSet;
 
+use keylane_tests::process::Signal;
+
 use crate::eyes::{Seen, published_in_log};
 use crate::kills::{Moments, assert_dead_letters_are_the_workload_s};
 use crate::process::{Orders, Scene};
@@ -83,7 +85,7 @@ fn one_of_two_killed_and_one_paused_beyond_its_promise() {
     scene.note(&format!("paused {}", second.pid()));
     until_taken_over(&scene, &second, &mut third);
     scene.note(&format!("continued {}", second.pid()));
-    second.signal("CONT");
+    second.signal(Signal::CONT);
 
     for process in [&mut publisher, &mut second, &mut third] {
         assert!(process.end().success(), "{}", process.said());

@@ -1,5 +1,7 @@
 //! What a person meets: a run, the same folder again, and a folder that holds another workload.
 
+use keylane_tests::process::Signal;
+
 use crate::process::Scene;
 
 const SHIPPED: &str = include_str!("../subscriptions.toml");
@@ -39,7 +41,7 @@ fn asked_to_stop_it_stops_in_order_and_goes_on_later() {
     let scene = Scene::new(SHIPPED, &[]);
     let mut orders = scene.start(&["--orders", "2000"]);
     assert!(orders.until(|| scene.traced() > 5_000), "{}", orders.said());
-    orders.signal("TERM");
+    orders.signal(Signal::TERM);
     assert!(orders.end().success(), "{}", orders.said());
     assert!(orders.said().contains("Stopped in order"), "{}", orders.said());
     let mut later = scene.start(&[]);

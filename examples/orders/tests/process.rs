@@ -2,8 +2,10 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
+
+use keylane_tests::process::{Process, Signal};
 
 /// No single wait is longer; a test that gets there fails and shows what the processes said.
 const WAIT_MAX: Duration = Duration::from_secs(180);
@@ -60,20 +62,15 @@ impl Scene {
     pub(crate) fn start(&self, arguments: &[&str]) -> Orders {
         self.started.set(self.started.get() + 1);
         let said = self.folder.path().join(format!("said-{}", self.started.get()));
-        let out = File::create(&said).unwrap();
-        let child = Command::new(binary())
+        let mut command = Command::new(binary());
+        command
             .args(["--data".as_ref(), self.folder.path().as_os_str()])
             .args(["--config".as_ref(), self.config.as_os_str()])
             .args(["--trace".as_ref(), self.trace().as_os_str()])
             .args(arguments)
             .envs(self.variables.iter().map(|(name, value)| (name, value)))
-            .env_remove("RUST_LOG")
-            .stdin(Stdio::null())
-            .stderr(out.try_clone().unwrap())
-            .stdout(out)
-            .spawn()
-            .unwrap();
-        Orders { child, said }
+            .env_remove("RUST_LOG");
+        Orders(Process::start(&mut command, said).unwrap())
     }
 }
 
@@ -86,32 +83,23 @@ fn binary() -> PathBuf {
 }
 
 /// A running process; killed when dropped.
-pub(crate) struct Orders {
-    child: Child,
-    said: PathBuf,
-}
+pub(crate) struct Orders(Process);
 
 impl Orders {
     pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
+        self.0.pid()
     }
 
     /// Sends SIGKILL and waits for the end. False: it had ended by itself.
     pub(crate) fn kill(&mut self) -> bool {
-        if self.child.try_wait().unwrap().is_some() {
-            return false;
-        }
-        self.child.kill().unwrap();
-        let status = self.child.wait().unwrap();
-        // No code: it did not come to its own end in between.
-        status.code().is_none()
+        self.0.kill().unwrap()
     }
 
     /// Waits until `happened`, or until the process ends by itself; true in the first case.
     pub(crate) fn until(&mut self, mut happened: impl FnMut() -> bool) -> bool {
         let began = Instant::now();
         while !happened() {
-            if self.child.try_wait().unwrap().is_some() {
+            if self.0.ended().unwrap().is_some() {
                 return false;
             }
             assert!(began.elapsed() < WAIT_MAX, "nothing happened for {WAIT_MAX:?}:\n{}", self.said());
@@ -123,32 +111,26 @@ impl Orders {
     /// Waits for its own end.
     pub(crate) fn end(&mut self) -> ExitStatus {
         self.until(|| false);
-        self.child.wait().unwrap()
+        self.0.ended().unwrap().unwrap()
     }
 
-    /// Sends a signal by name.
-    pub(crate) fn signal(&self, name: &str) {
-        let sent = Command::new("kill").args([&format!("-{name}"), &self.pid().to_string()]).status();
-        assert!(sent.unwrap().success(), "could not send {name}");
+    /// Sends a signal.
+    pub(crate) fn signal(&self, signal: Signal) {
+        self.0.signal(signal).unwrap();
     }
 
     /// Stops it where it is, and waits until it stands still.
     pub(crate) fn pause(&mut self) {
-        self.signal("STOP");
-        let stat = format!("/proc/{}/stat", self.pid());
-        let stands = || std::fs::read_to_string(&stat).is_ok_and(|stat| stat.contains(") T "));
-        assert!(self.until(stands), "it ended before it could be paused:\n{}", self.said());
+        self.signal(Signal::STOP);
+        let began = Instant::now();
+        while !self.0.stands_still() {
+            assert!(began.elapsed() < WAIT_MAX, "it does not stand still:\n{}", self.said());
+            std::thread::sleep(LOOK_EVERY);
+        }
     }
 
     /// What it wrote to both outputs.
     pub(crate) fn said(&self) -> String {
-        std::fs::read_to_string(&self.said).unwrap()
-    }
-}
-
-impl Drop for Orders {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.0.said()
     }
 }

@@ -1,8 +1,9 @@
 # Servers as containers, where a Docker engine answers.
 # shellcheck shell=bash disable=SC2154 # the paths come from paths.sh
 
+# KEYLANE_SERVERS_DOCKER=no: who wants to kill a server has no use for a container.
 docker_answers() {
-    command -v docker >/dev/null && timeout 10 docker compose version &>/dev/null && timeout 10 docker info &>/dev/null
+    [[ ${KEYLANE_SERVERS_DOCKER:-yes} != no ]] && command -v docker >/dev/null && timeout 10 docker compose version &>/dev/null && timeout 10 docker info &>/dev/null
 }
 
 # container_up SERVICE: false when the engine answers but can't give the image; the caller may have another way.

@@ -4,8 +4,9 @@
 brokers=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 root=$(cd "$brokers/../.." && pwd)
 
-# One per checkout, wherever CARGO_TARGET_DIR points: two checkouts never share a server.
-state="$root/target/brokers"
+# One per checkout, wherever CARGO_TARGET_DIR points: two checkouts never share a server. Who wants servers of its own
+# beside these, to kill them, names another folder.
+state="${KEYLANE_SERVERS_STATE:-$root/target/brokers}"
 
 # Downloads and the CI's target folder outlive a checkout.
 cache="${KEYLANE_CACHE:-${XDG_CACHE_HOME:-${HOME:?}/.cache}/keylane}"

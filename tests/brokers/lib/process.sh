@@ -5,7 +5,17 @@
 # start COMMAND...: apart from the terminal, so that Ctrl-C in a test run does not reach it before `down` does.
 # Descriptor 9 is the lock of `up`: a server that inherited it would hold the lock for as long as it lives.
 start() {
+    printf '%s\0' "$PWD" "$@" >"$dir/command"
     setsid "$@" >"$dir/log" 2>&1 </dev/null 9>&- &
+    printf '%s %s\n' "$!" "$(birth "$!")" >"$dir/pid"
+}
+
+# again: the command of the last `start` once more, over the data that its process left when it was killed.
+again() {
+    local command
+    mapfile -d '' -t command <"$dir/command"
+    cd "${command[0]}" || return
+    setsid "${command[@]:1}" >>"$dir/log" 2>&1 </dev/null 9>&- &
     printf '%s %s\n' "$!" "$(birth "$!")" >"$dir/pid"
 }
 

@@ -8,6 +8,7 @@
 #   NAME_down     ends what NAME_up started, and only that
 #   NAME_status   prints in a few words how it runs; false when it does not run
 #   NAME_env      prints the line `export KEYLANE_TEST_NAME=…` that tests read, and further ones if they need more
+# The verb `again` is the same for all: a process that was killed is started once more, over its data.
 set -euo pipefail
 # shellcheck source=tests/brokers/lib/paths.sh
 source "$(dirname "${BASH_SOURCE[0]}")/paths.sh"
@@ -29,4 +30,8 @@ mkdir -p "$dir"
 rm -f "$dir/why"
 # shellcheck source=/dev/null
 source "$brokers/servers/$name.sh"
-"${name}_$verb"
+if [[ $verb == again ]]; then
+    again
+else
+    "${name}_$verb"
+fi

@@ -89,6 +89,19 @@ kafka_answers() {
     grep -q 'Kafka Server started' "$dir/log" && listens "$1" && listens "$2" && alive
 }
 
+# KEYLANE_KAFKA_LINKS: further listeners, each PORT=ADDRESS. Who comes by that port is told to go on by that address:
+# that of a proxy, so that a client can be cut off from the broker and not only from its bootstrap address.
+# kafka_links TEXT: the text for each of them, @N its number, @P the port, @A the address.
+kafka_links() {
+    local link text n=0
+    for link in ${KEYLANE_KAFKA_LINKS:-}; do
+        text=${1//@N/$n}
+        text=${text//@P/${link%%=*}}
+        printf ',%s' "${text//@A/${link#*=}}"
+        n=$((n + 1))
+    done
+}
+
 # What differs from the defaults is what one broker alone needs, and what keeps tests short: a group that forms at
 # once, and a dead member that is noticed in seconds. compose.yaml says the same of the container, but for the listener with TLS.
 kafka_properties() {
@@ -98,9 +111,9 @@ process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:$2
 controller.listener.names=CONTROLLER
-listeners=PLAINTEXT://127.0.0.1:$1,CONTROLLER://127.0.0.1:$2,TLS://127.0.0.1:$3
-advertised.listeners=PLAINTEXT://127.0.0.1:$1,TLS://127.0.0.1:$3
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,TLS:SASL_SSL
+listeners=PLAINTEXT://127.0.0.1:$1,CONTROLLER://127.0.0.1:$2,TLS://127.0.0.1:$3$(kafka_links 'link@N://127.0.0.1:@P')
+advertised.listeners=PLAINTEXT://127.0.0.1:$1,TLS://127.0.0.1:$3$(kafka_links 'link@N://@A')
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,TLS:SASL_SSL$(kafka_links 'link@N:PLAINTEXT')
 listener.name.tls.ssl.keystore.type=PEM
 listener.name.tls.ssl.keystore.location=$dir/tls/server.pem
 listener.name.tls.sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-512

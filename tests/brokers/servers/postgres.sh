@@ -1,6 +1,6 @@
 # PostgreSQL, with pgbouncer in transaction mode before it: the official image, else Debian's packages. Without Docker
 # both speak with who proves the password, and the server speaks TLS.
-# shellcheck shell=bash disable=SC2154 # the paths come from paths.sh
+# shellcheck shell=bash disable=SC2154,SC2030,SC2031 # the paths come from paths.sh; pgbouncer has a folder in a subshell
 
 # Who may come in. The password is drawn at each start.
 postgres_user=keylane
@@ -155,7 +155,7 @@ SETTINGS
     ((${#as[@]} == 0)) || chown -R postgres:postgres "$folder"
     (
         dir="$dir/pgbouncer"
-        cd "$folder"
+        cd "$folder" || exit 1
         start "${as[@]}" "$program" "$folder/pgbouncer.ini"
         wait_until 20 listens "$2" && alive
     )

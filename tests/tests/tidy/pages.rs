@@ -131,14 +131,16 @@ async fn nothing(_: RawEvent) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Every configuration that a page shows whole is one that the runtime takes. Those with Kafka are not tried
-/// here: its adapter would make librdkafka a dependency of this package.
+/// Every configuration that a page shows whole is one that the runtime takes. Those with Kafka, RabbitMQ or PostgreSQL
+/// are tried by their adapters.
 #[test]
 fn configurations_in_pages_are_accepted() {
     let mut tried = 0;
     let mut wrong = Vec::new();
     for page in texts(&[".md"]) {
-        let whole = |toml: &&str| toml.contains("[store.") && !toml.contains(".kafka]");
+        let elsewhere =
+            |toml: &str| [".kafka]", ".rabbitmq]", "store.postgres]"].iter().any(|part| toml.contains(part));
+        let whole = |toml: &&str| toml.contains("[store.") && !elsewhere(toml);
         for toml in blocks(&page.content, "toml").into_iter().filter(whole) {
             let names = toml.lines().filter_map(|line| line.strip_prefix("[subscription."));
             let mut names: Vec<&str> = names.filter_map(|rest| rest.split([']', '.']).next()).collect();

@@ -143,9 +143,9 @@ mod tests {
 
     #[test]
     fn a_password_is_never_sent_in_the_clear_beyond_loopback() {
-        let refusal = read("uri = 'amqp://a:geheim@mq.example/v'").unwrap_err();
+        let refusal = read("uri = 'amqp://me:geheim@mq.example/v'").unwrap_err();
         assert!(refusal.contains("amqps://") && !refusal.contains("geheim"), "{refusal}");
-        let refusal = read("uri = 'http://a:geheim@mq.example'").unwrap_err();
+        let refusal = read("uri = 'ws://me:geheim@mq.example'").unwrap_err();
         assert!(refusal.contains("amqps://") && !refusal.contains("geheim"), "{refusal}");
     }
 

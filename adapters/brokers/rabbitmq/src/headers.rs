@@ -146,7 +146,7 @@ fn property<'a>(properties: &'a BasicProperties, name: &str) -> Option<&'a Short
 
 /// Whether a header can stand in a table of ours.
 fn fits(name: &str) -> bool {
-    let brokers = |own: &&str| {
+    let brokers = |own: &str| {
         let exact = name.eq_ignore_ascii_case(own);
         exact
             || own.ends_with('-')
@@ -155,7 +155,7 @@ fn fits(name: &str) -> bool {
     ShortString::try_new(name).is_ok()
         && name != KEY
         && name != ORDER
-        && !BROKERS.iter().any(|own| brokers(&own))
+        && !BROKERS.iter().any(|own| brokers(own))
 }
 
 /// A value as bytes: text as it is, numbers in digits, lists and tables in JSON's manner.

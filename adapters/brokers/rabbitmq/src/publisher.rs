@@ -1,11 +1,15 @@
 //! Writing: on a connection of its own, each message confirmed, none of them lost for want of a route.
 
 use std::collections::BTreeSet;
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use keylane::broker::{Outgoing, Publisher, Receipt};
 use keylane::{Env, Error};
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
@@ -56,18 +60,24 @@ impl RabbitMqPublisher {
     /// Hands over all of them, in order; whoever waits behind this call writes behind it.
     async fn hand_over(&self, batch: &[Outgoing]) -> Vec<Result<PublisherConfirm, Error>> {
         let mut line = self.line.lock().await;
-        let mut handed = Vec::with_capacity(batch.len());
+        let mut going = Vec::with_capacity(batch.len());
         for out in batch {
-            handed.push(self.hand_over_one(&mut line, out).await);
+            going.push(match self.prepare(&mut line, out).await {
+                Ok((channel, message)) => Going::begin(publish(channel, message, out)).await,
+                Err(error) => Going::Gone(Err(error)),
+            });
+        }
+        let mut handed = Vec::with_capacity(batch.len());
+        for going in going {
+            handed.push(match going {
+                Going::Gone(result) => result,
+                Going::Writing(writing) => writing.await,
+            });
         }
         handed
     }
 
-    async fn hand_over_one(
-        &self,
-        line: &mut Option<Line>,
-        out: &Outgoing,
-    ) -> Result<PublisherConfirm, Error> {
+    async fn prepare(&self, line: &mut Option<Line>, out: &Outgoing) -> Result<(Channel, Message), Error> {
         if self.closed.load(Ordering::Acquire) {
             return Err(error::closed("rabbitmq publisher"));
         }
@@ -75,11 +85,7 @@ impl RabbitMqPublisher {
         let frame_max = line.connection.configuration().frame_max();
         let message = Message::of(out, self.env.wall(), self.limits.size, frame_max)?;
         self.check(line, message.exchange.as_str()).await?;
-        let options = BasicPublishOptions { mandatory: true, immediate: false };
-        let Message { exchange, routing_key, properties } = message;
-        let published =
-            line.channel.basic_publish(exchange, routing_key, options, &out.record.payload, properties);
-        published.await.map_err(|cause| failed(out, cause))
+        Ok((line.channel.clone(), message))
     }
 
     /// The line that is there, or a new one.
@@ -152,6 +158,35 @@ impl Publisher for RabbitMqPublisher {
             link::part(&self.env, line.connection, PARTING).await;
         }
     }
+}
+
+/// A message on its way to the socket.
+enum Going<'a> {
+    Gone(Result<PublisherConfirm, Error>),
+    Writing(BoxFuture<'a, Result<PublisherConfirm, Error>>),
+}
+
+impl<'a> Going<'a> {
+    /// Puts it in line, and does not wait until it is written. The client library puts a message in line when its future
+    /// is polled for the first time, so that the order of these calls is the order of writing.
+    async fn begin(writing: impl Future<Output = Result<PublisherConfirm, Error>> + Send + 'a) -> Self {
+        let mut writing = writing.boxed();
+        poll_fn(|context| {
+            Poll::Ready(match writing.poll_unpin(context) {
+                Poll::Ready(result) => Some(result),
+                Poll::Pending => None,
+            })
+        })
+        .await
+        .map_or(Self::Writing(writing), Self::Gone)
+    }
+}
+
+async fn publish(channel: Channel, message: Message, out: &Outgoing) -> Result<PublisherConfirm, Error> {
+    let options = BasicPublishOptions { mandatory: true, immediate: false };
+    let Message { exchange, routing_key, properties } = message;
+    let published = channel.basic_publish(exchange, routing_key, options, &out.record.payload, properties);
+    published.await.map_err(|cause| failed(out, cause))
 }
 
 fn outcome(out: &Outgoing, confirmed: lapin::Result<Confirmation>) -> Result<Receipt, Error> {

@@ -79,7 +79,8 @@ CREATE TABLE {keylane}.leases (
 CREATE INDEX leases_by_owner ON {keylane}.leases (owner) WHERE owner IS NOT NULL;
 CREATE INDEX leases_by_heir ON {keylane}.leases (kept_for) WHERE kept_for IS NOT NULL;
 
--- Who waits for a key; `place` is the order of asking. Written and deleted under the lock of the key's row.
+-- Who waits for a key until it asks again and gets it; `place` is the order of asking. Written and deleted under the
+-- lock of the key's row, but for the end of a session.
 CREATE TABLE {keylane}.lease_waits (
     scope int NOT NULL,
     key bytea NOT NULL,
@@ -116,6 +117,7 @@ CREATE TABLE {keylane}.tries (
     started_by uuid,
     first_us bigint NOT NULL,
     failure bytea NOT NULL,
+    written_at timestamptz NOT NULL,
     PRIMARY KEY (scope, id)
 );
 

@@ -20,6 +20,14 @@ BEGIN
         PERFORM {keylane}.bury(v_dead);
     END IF;
 
+    -- S9: who was kept a lease for and did not come stands behind the others from now on.
+    IF EXISTS (SELECT FROM {keylane}.lease_waits) THEN
+        UPDATE {keylane}.lease_waits w SET place = DEFAULT FROM {keylane}.leases l
+        WHERE l.scope = p_scope AND l.key = ANY (p_keys) AND l.owner IS NULL AND l.kept_for <> p_session
+            AND l.kept_until <= clock_timestamp()
+            AND w.scope = l.scope AND w.key = l.key AND w.session = l.kept_for;
+    END IF;
+
     WITH granted AS (
         -- A4: the rows are locked, the token is drawn now.
         UPDATE {keylane}.leases l
@@ -68,15 +76,15 @@ BEGIN
         WHERE w.scope = v_key.scope AND w.key = v_key.key AND s.expires_at > clock_timestamp()
         ORDER BY w.place LIMIT 1;
         IF NOT FOUND THEN
+            -- Those who wait, if any, are past their expiry: they may yet come back.
             DELETE FROM {keylane}.leases WHERE scope = v_key.scope AND key = v_key.key;
-            DELETE FROM {keylane}.lease_waits WHERE scope = v_key.scope AND key = v_key.key;
+            DELETE FROM {keylane}.lease_waits w WHERE NOT EXISTS (
+                SELECT FROM {keylane}.sessions s WHERE s.id = w.session) AND scope = v_key.scope AND key = v_key.key;
         ELSE
             UPDATE {keylane}.leases
             SET owner = NULL, unclean = false, kept_for = v_heir.session,
                 kept_until = clock_timestamp() + v_heir.lifetime_us / 3 * interval '1 microsecond'
             WHERE scope = v_key.scope AND key = v_key.key;
-            DELETE FROM {keylane}.lease_waits
-            WHERE scope = v_key.scope AND key = v_key.key AND session = v_heir.session;
             PERFORM pg_notify('{channel}', v_heir.session::text);
         END IF;
     END LOOP;
@@ -84,11 +92,9 @@ END $$;
 
 -- What a session waits for and may ask for now.
 CREATE FUNCTION {keylane}.freed(p_session uuid) RETURNS TABLE (scope int, key bytea) LANGUAGE sql AS $$
-    SELECT l.scope, l.key FROM {keylane}.leases l WHERE l.kept_for = p_session AND l.owner IS NULL
-    UNION ALL
     SELECT w.scope, w.key FROM {keylane}.lease_waits w
     LEFT JOIN {keylane}.leases l ON l.scope = w.scope AND l.key = w.key
     LEFT JOIN {keylane}.sessions s ON s.id = coalesce(l.owner, l.kept_for) AND s.expires_at > clock_timestamp()
     WHERE w.session = p_session
-        AND (s.id IS NULL OR (l.owner IS NULL AND l.kept_until <= clock_timestamp()))
+        AND (s.id IS NULL OR (l.owner IS NULL AND (l.kept_for = p_session OR l.kept_until <= clock_timestamp())))
 $$;

@@ -164,10 +164,7 @@ BEGIN
         EXECUTE format('DROP TABLE {keylane}.ledger_%s', v_ledger.id);
         v_dropped := v_dropped + 1;
     END LOOP;
-    -- S7: keys that nobody asked for since their owner died.
-    DELETE FROM {keylane}.leases l USING {keylane}.scopes s
-    WHERE s.subscription = p_subscription AND l.scope = s.id AND l.since < v_now - interval '1 day'
-        AND NOT EXISTS (SELECT FROM {keylane}.sessions o WHERE o.id = coalesce(l.owner, l.kept_for));
+    PERFORM {keylane}.sweep_left_behind(p_subscription, v_now - v_keep);
     RETURN v_dropped;
 END $$;
 
@@ -186,4 +183,24 @@ BEGIN
     ELSE
         UPDATE {keylane}.ledgers SET closed_at = p_now, least = v_least, most = v_most WHERE id = p_id;
     END IF;
+END $$;
+
+-- What nobody came back to since then: sessions, their leases, tries of leased events.
+CREATE FUNCTION {keylane}.sweep_left_behind(p_subscription text, p_before timestamptz) RETURNS void
+LANGUAGE plpgsql AS $$
+DECLARE
+    v_scopes int[];
+    v_dead uuid[];
+BEGIN
+    SELECT array_agg(id) INTO v_dead FROM {keylane}.sessions WHERE expires_at <= p_before;
+    IF v_dead IS NOT NULL THEN
+        PERFORM {keylane}.bury(v_dead);
+    END IF;
+    SELECT array_agg(id) INTO v_scopes FROM {keylane}.scopes WHERE subscription = p_subscription;
+    -- S7: a lease whose session is gone is free; so is one that is kept for nobody.
+    DELETE FROM {keylane}.leases l
+    WHERE l.scope = ANY (v_scopes) AND (l.owner IS NULL OR l.since <= p_before)
+        AND NOT EXISTS (SELECT FROM {keylane}.sessions s WHERE s.id = coalesce(l.owner, l.kept_for))
+        AND NOT EXISTS (SELECT FROM {keylane}.lease_waits w WHERE w.scope = l.scope AND w.key = l.key);
+    DELETE FROM {keylane}.tries WHERE scope = ANY (v_scopes) AND written_at <= p_before;
 END $$;

@@ -5,8 +5,8 @@ use keylane::event::PayloadHash;
 use keylane::store::{Admission, AdmitBatch, AdmitEvent, Admitted, AttemptRow, LeaseAnswer, SessionId};
 use keylane::{Class, Error, ErrorKind};
 use serde::Deserialize;
+use sqlx::Row;
 use sqlx::postgres::PgRow;
-use sqlx::{AssertSqlSafe, Row};
 use uuid::Uuid;
 
 use crate::PostgresStore;
@@ -31,7 +31,8 @@ pub(crate) async fn admit(store: &PostgresStore, batch: &AdmitBatch) -> Result<A
     let admitted = async {
         link.begin_if_needed().await?;
         let sql = store.database.sql("SELECT * FROM {keylane}.admit($1, $2, $3, $4, $5, $6, $7)");
-        let row = sqlx::query(AssertSqlSafe(sql))
+        let row = sql
+            .query()
             .bind(batch.session.0)
             .bind(scope)
             .bind(keys)

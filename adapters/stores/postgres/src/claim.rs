@@ -7,8 +7,8 @@ use keylane::store::{
     Witness,
 };
 use keylane::{Error, ErrorKind};
+use sqlx::Row;
 use sqlx::postgres::PgRow;
-use sqlx::{AssertSqlSafe, Row};
 use uuid::Uuid;
 
 use crate::database::{Database, Link};
@@ -33,7 +33,8 @@ async fn answer(
     scope: i32,
 ) -> Result<ClaimAnswer, Error> {
     let sql = database.sql("SELECT * FROM {keylane}.claim($1, $2, $3, $4)");
-    let row = sqlx::query(AssertSqlSafe(sql))
+    let row = sql
+        .query()
         .bind(request.session.0)
         .bind(scope)
         .bind(i64::from(request.partition))
@@ -58,11 +59,7 @@ async fn granted(
     unclean: bool,
 ) -> Result<Claim, Error> {
     let sql = database.sql("SELECT * FROM {keylane}.claims WHERE scope = $1 AND partition = $2");
-    let row = sqlx::query(AssertSqlSafe(sql))
-        .bind(scope)
-        .bind(i64::from(request.partition))
-        .fetch_one(&mut **link)
-        .await;
+    let row = sql.query().bind(scope).bind(i64::from(request.partition)).fetch_one(&mut **link).await;
     let row = row.map_err(|error| link.broke("could not read a claim", error))?;
     Ok(Claim {
         claim: ClaimRef {
@@ -102,7 +99,8 @@ pub(crate) async fn release(
                     AND (epoch = $5 OR repositioned AND epoch > $5)
                     AND EXISTS (SELECT FROM {keylane}.sessions WHERE id = $4 FOR KEY SHARE)",
             );
-            let done = sqlx::query(AssertSqlSafe(sql))
+            let done = sql
+                .query()
                 .bind(clean)
                 .bind(scope)
                 .bind(i64::from(claim.partition))
@@ -128,7 +126,10 @@ pub(crate) async fn reposition(store: &PostgresStore, order: &Reposition) -> Res
         let found = forget_position(&store.database, &mut link, scope, order).await?;
         let sql =
             "DELETE FROM {keylane}.attempts WHERE scope = $1 AND ($2::bigint IS NULL OR partition = $2)";
-        let done = sqlx::query(AssertSqlSafe(store.database.sql(sql)))
+        let done = store
+            .database
+            .sql(sql)
+            .query()
             .bind(scope)
             .bind(order.partition.map(i64::from))
             .execute(&mut *link)
@@ -161,7 +162,8 @@ async fn forget_position(
             ORDER BY partition FOR UPDATE) sorted
          WHERE c.scope = sorted.scope AND c.partition = sorted.partition RETURNING c.partition",
     );
-    let found: Result<Vec<i64>, _> = sqlx::query_scalar(AssertSqlSafe(sql))
+    let found: Result<Vec<i64>, _> = sql
+        .scalar()
         .bind(scope)
         .bind(order.partition.map(i64::from))
         .bind(name)
@@ -217,8 +219,7 @@ pub(crate) async fn attempts(
     let sql = database.sql(
         "SELECT * FROM {keylane}.attempts WHERE scope = $1 AND partition = $2 ORDER BY generation, \"offset\"",
     );
-    let rows =
-        sqlx::query(AssertSqlSafe(sql)).bind(scope).bind(i64::from(partition)).fetch_all(&mut **link).await;
+    let rows = sql.query().bind(scope).bind(i64::from(partition)).fetch_all(&mut **link).await;
     let rows = rows.map_err(|error| link.broke("could not read attempts", error))?;
     rows.iter().map(attempt).collect()
 }

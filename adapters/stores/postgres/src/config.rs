@@ -19,7 +19,7 @@ pub struct PostgresConfig {
     /// at a time, such as pgbouncer in transaction mode. Then every limit is set anew in each transaction and no
     /// statement is kept prepared.
     pub pooler: Pooler,
-    /// How many connections commits have for themselves.
+    /// How many connections commits have for themselves, and as many again those with recorded writes.
     #[schemars(range(min = 1, max = 64))]
     pub commit_connections: u32,
     /// How many connections all else shares, apart from one for the heartbeat and one that listens. Not opened

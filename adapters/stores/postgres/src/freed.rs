@@ -10,8 +10,8 @@ use std::time::Duration;
 use keylane::env::Instant;
 use keylane::store::{LeaseKey, SessionId};
 use keylane::{Env, Error};
+use sqlx::Row;
 use sqlx::postgres::{PgListener, PgPoolOptions};
-use sqlx::{AssertSqlSafe, Row};
 use tokio::sync::{Notify, watch};
 
 use crate::PostgresStore;
@@ -42,8 +42,12 @@ impl Releases {
         let (alive, ended) = watch::channel(());
         let wake = Arc::new(Notify::new());
         let env = database.env().clone();
-        let task = listen(database.clone(), wake.clone(), ended);
-        env.spawn("postgres notifications", task);
+        // Behind a pooler LISTEN would stay on a connection that is another's in the next transaction, whose client
+        // would be told what it can't understand.
+        if database.is_own() {
+            let task = listen(database.clone(), wake.clone(), ended);
+            env.spawn("postgres notifications", task);
+        }
         Self { wake, told: Mutex::default(), _alive: alive }
     }
 
@@ -125,7 +129,7 @@ async fn look(store: &PostgresStore, session: SessionId) -> Result<Vec<LeaseKey>
     let read = async {
         link.begin_if_needed().await?;
         let sql = store.database.sql("SELECT scope, key FROM {keylane}.freed($1)");
-        let rows = sqlx::query(AssertSqlSafe(sql)).bind(session.0).fetch_all(&mut *link).await;
+        let rows = sql.query().bind(session.0).fetch_all(&mut *link).await;
         rows.map_err(|error| {
             link.note(&error);
             failed("could not look for leases that are free", error)

@@ -2,7 +2,7 @@
 
 use keylane::Error;
 use keylane::store::{LeaseKey, LeaseRef, SessionId};
-use sqlx::{AssertSqlSafe, Row};
+use sqlx::Row;
 
 use crate::PostgresStore;
 use crate::numbers::unsigned;
@@ -12,9 +12,10 @@ pub(crate) async fn leases(store: &PostgresStore, session: SessionId) -> Result<
     let mut link = store.database.work().await?;
     let read = async {
         link.begin_if_needed().await?;
-        let sql = "SELECT scope, key, token FROM {keylane}.leases WHERE owner = $1 ORDER BY scope, key";
-        let rows =
-            sqlx::query(AssertSqlSafe(store.database.sql(sql))).bind(session.0).fetch_all(&mut *link).await;
+        let sql = "SELECT l.scope, l.key, l.token
+            FROM {keylane}.leases l JOIN {keylane}.sessions s ON s.id = l.owner
+            WHERE l.owner = $1 ORDER BY l.scope, l.key";
+        let rows = store.database.sql(sql).query().bind(session.0).fetch_all(&mut *link).await;
         rows.map_err(|error| link.broke("could not read the session's leases", error))
     };
     let read = read.await;

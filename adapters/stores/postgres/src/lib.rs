@@ -32,8 +32,8 @@ use async_trait::async_trait;
 use keylane::broker::Partition;
 use keylane::store::{
     AdmitBatch, Admitted, ClaimAnswer, ClaimRef, ClaimRequest, CommitGroup, Committed, DeadQuery, Fate,
-    LeaseKey, LeaseRef, NewSession, OwnConnection, Parked, ParkedId, ReleaseAnswer, Renewed, Reposition,
-    Scope, SessionId, Store, StoreAdapter,
+    LeaseKey, LeaseRef, NewSession, OwnConnection, OwnTransactions, Parked, ParkedId, ReleaseAnswer, Renewed,
+    Reposition, Scope, SessionId, Store, StoreAdapter,
 };
 use keylane::{Env, Error, ErrorKind};
 use sqlx::PgPool;
@@ -83,6 +83,8 @@ impl StoreAdapter for Postgres {
         }))
     }
 }
+
+impl OwnTransactions for Postgres {}
 
 /// One worker's handle on the database.
 pub(crate) struct PostgresStore {
@@ -158,10 +160,9 @@ impl Store for PostgresStore {
     }
 
     async fn begin(&self, _session: SessionId) -> Result<OwnConnection, Error> {
-        Err(Error::new(
-            ErrorKind::Unsupported,
-            "handlers' own transactions are not there yet; use `commit_with`",
-        ))
+        // Whose session it is, is asked where it ends: with the commit of its event.
+        let begun = self.bounded("the begin of a transaction", self.database.begin_for_handler()).await?;
+        Ok(Box::new(begun))
     }
 
     async fn commit(&self, group: &CommitGroup) -> Result<Committed, Error> {

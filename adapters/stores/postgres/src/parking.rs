@@ -3,8 +3,8 @@
 use keylane::broker::Partition;
 use keylane::store::{DeadQuery, Parked, ParkedId, ReleaseAnswer, SessionId};
 use keylane::{Class, Error, ErrorKind};
+use sqlx::Row;
 use sqlx::postgres::PgRow;
-use sqlx::{AssertSqlSafe, Row};
 
 use crate::database::{Database, Link};
 use crate::numbers::{hash, signed};
@@ -33,7 +33,10 @@ pub(crate) async fn dead_letters(store: &PostgresStore, query: &DeadQuery) -> Re
         let sql = format!(
             "{FROM} WHERE s.subscription = $1 AND p.reason = 'dead' AND p.place > $2 ORDER BY p.place LIMIT $3"
         );
-        let rows = sqlx::query(AssertSqlSafe(store.database.sql(&sql)))
+        let rows = store
+            .database
+            .sql(&sql)
+            .query()
             .bind(&*query.subscription)
             .bind(after)
             .bind(i64::try_from(query.limit.min(PAGE_MAX)).unwrap_or(i64::MAX))
@@ -55,7 +58,8 @@ pub(crate) async fn request_release(store: &PostgresStore, id: &ParkedId) -> Res
             "UPDATE {keylane}.parked SET requested_at = coalesce(requested_at, clock_timestamp())
              WHERE scope = $1 AND partition = $2 AND generation = $3 AND \"offset\" = $4",
         );
-        let done = sqlx::query(AssertSqlSafe(sql))
+        let done = sql
+            .query()
             .bind(scope)
             .bind(i64::from(id.partition))
             .bind(signed(id.generation))
@@ -84,7 +88,9 @@ pub(crate) async fn released_to(
             AND p.place > (SELECT told_place FROM {{keylane}}.sessions WHERE id = $1)
          ORDER BY p.place LIMIT $2"
     );
-    let rows = sqlx::query(AssertSqlSafe(database.sql(&sql)))
+    let rows = database
+        .sql(&sql)
+        .query()
         .bind(session.0)
         .bind(RELEASED_MAX)
         .bind(leased)
@@ -96,7 +102,7 @@ pub(crate) async fn released_to(
     let last: i64 = rows.last().filter(|_| full).map_or(0, |row| row.get("place"));
     let sql =
         database.sql("UPDATE {keylane}.sessions SET told_place = $2 WHERE id = $1 AND told_place <> $2");
-    let noted = sqlx::query(AssertSqlSafe(sql)).bind(session.0).bind(last).execute(&mut **link).await;
+    let noted = sql.query().bind(session.0).bind(last).execute(&mut **link).await;
     noted.map_err(|error| link.broke("could not note what was told", error))?;
     rows.iter().map(parked_row::read).collect()
 }
@@ -111,7 +117,9 @@ pub(crate) async fn released_of(
     let sql = format!(
         "{FROM} WHERE p.scope = $1 AND p.partition = $2 AND p.requested_at IS NOT NULL ORDER BY p.place LIMIT $3"
     );
-    let rows = sqlx::query(AssertSqlSafe(database.sql(&sql)))
+    let rows = database
+        .sql(&sql)
+        .query()
         .bind(scope)
         .bind(i64::from(partition))
         .bind(RELEASED_MAX)
@@ -132,7 +140,8 @@ pub(crate) async fn find(
         "SELECT place FROM {keylane}.parked
          WHERE scope = $1 AND partition = $2 AND generation = $3 AND \"offset\" = $4 FOR UPDATE",
     );
-    let place = sqlx::query_scalar(AssertSqlSafe(sql))
+    let place = sql
+        .scalar()
         .bind(scope)
         .bind(i64::from(id.partition))
         .bind(signed(id.generation))
@@ -149,7 +158,7 @@ pub(crate) async fn load(
     place: i64,
 ) -> Result<Option<Parked>, Error> {
     let sql = database.sql(&format!("{FROM} WHERE p.place = $1"));
-    let row = sqlx::query(AssertSqlSafe(sql)).bind(place).fetch_optional(&mut **link).await;
+    let row = sql.query().bind(place).fetch_optional(&mut **link).await;
     let row = row.map_err(|error| link.broke("could not read the parking table", error))?;
     row.as_ref().map(parked_row::read).transpose()
 }
@@ -172,7 +181,8 @@ pub(crate) async fn insert(
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21,
             $22) ON CONFLICT (scope, partition, generation, \"offset\") DO NOTHING",
     );
-    let done = sqlx::query(AssertSqlSafe(sql))
+    let done = sql
+        .query()
         .bind(scope)
         .bind(i64::from(parked.partition))
         .bind(signed(parked.generation))
@@ -204,7 +214,7 @@ pub(crate) async fn insert(
 /// Takes a row out; its run finished, or parks it anew.
 pub(crate) async fn remove(database: &Database, link: &mut Link<'_>, place: i64) -> Result<(), Error> {
     let sql = database.sql("DELETE FROM {keylane}.parked WHERE place = $1");
-    let gone = sqlx::query(AssertSqlSafe(sql)).bind(place).execute(&mut **link).await;
+    let gone = sql.query().bind(place).execute(&mut **link).await;
     gone.map(drop).map_err(|error| link.broke("could not take a parked event out", error))
 }
 

@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use keylane::store::Scope;
 use keylane::{Error, ErrorKind};
-use sqlx::{AssertSqlSafe, Row};
+use sqlx::Row;
 
 use crate::database::Database;
 
@@ -29,7 +29,8 @@ impl Scopes {
         let interned = async {
             link.begin_if_needed().await?;
             let sql = database.sql("SELECT {keylane}.intern($1, $2, $3)");
-            let number: Result<i32, _> = sqlx::query_scalar(AssertSqlSafe(sql))
+            let number: Result<i32, _> = sql
+                .scalar()
                 .bind(&*scope.subscription)
                 .bind(&*scope.broker)
                 .bind(&*scope.source)
@@ -65,7 +66,7 @@ impl Scopes {
         let read = async {
             link.begin_if_needed().await?;
             let sql = database.sql("SELECT subscription, broker, source FROM {keylane}.scopes WHERE id = $1");
-            let row = sqlx::query(AssertSqlSafe(sql)).bind(number).fetch_optional(&mut *link).await;
+            let row = sql.query().bind(number).fetch_optional(&mut *link).await;
             row.map_err(|error| link.broke("could not read a scope", error))
         };
         let read = read.await;

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use keylane::store::{NewSession, Renewed, Scope, SessionId};
 use keylane::{Class, Error, ErrorKind};
+use sqlx::Row;
 use sqlx::postgres::PgRow;
-use sqlx::{AssertSqlSafe, Row};
 
 use crate::error::is_taken;
 use crate::numbers::micros;
@@ -17,7 +17,8 @@ pub(crate) async fn register(store: &PostgresStore, session: &NewSession) -> Res
     let registered = async {
         link.begin_if_needed().await?;
         let sql = store.database.sql("SELECT {keylane}.register($1, $2, $3)");
-        let done = sqlx::query(AssertSqlSafe(sql))
+        let done = sql
+            .query()
             .bind(session.id.0)
             .bind(session.worker.replace('\0', " "))
             .bind(micros(session.lifetime))
@@ -43,7 +44,7 @@ pub(crate) async fn renew(
     let renewed = async {
         link.begin_if_needed().await?;
         let sql = store.database.sql("SELECT * FROM {keylane}.renew($1)");
-        let row = sqlx::query(AssertSqlSafe(sql)).bind(session.0).fetch_one(&mut *link).await;
+        let row = sql.query().bind(session.0).fetch_one(&mut *link).await;
         let row = row.map_err(|error| link.broke("could not renew the session", error))?;
         let letters = match row.get("requested") {
             true => parking::released_to(&store.database, &mut link, session, &leased).await?,
@@ -66,7 +67,7 @@ pub(crate) async fn close(store: &PostgresStore, session: SessionId) -> Result<(
     let closed = async {
         link.begin_if_needed().await?;
         let sql = store.database.sql("SELECT {keylane}.close_session($1)");
-        let done = sqlx::query(AssertSqlSafe(sql)).bind(session.0).execute(&mut *link).await;
+        let done = sql.query().bind(session.0).execute(&mut *link).await;
         done.map(drop).map_err(|error| link.broke("could not close a session", error))
     };
     let closed = closed.await;
@@ -79,11 +80,8 @@ pub(crate) async fn sweep(store: &PostgresStore, subscription: &str, keep: Durat
     let swept = async {
         link.begin_if_needed().await?;
         let sql = store.database.sql("SELECT {keylane}.sweep($1, $2)");
-        let dropped: Result<i64, _> = sqlx::query_scalar(AssertSqlSafe(sql))
-            .bind(subscription)
-            .bind(micros(keep))
-            .fetch_one(&mut *link)
-            .await;
+        let dropped: Result<i64, _> =
+            sql.scalar().bind(subscription).bind(micros(keep)).fetch_one(&mut *link).await;
         dropped.map_err(|error| link.broke("could not sweep the ledger", error))
     };
     let swept = swept.await;

@@ -6,6 +6,7 @@
 
 #[macro_use]
 mod stage;
+mod cases;
 
 mod conformance {
     keylane::store_conformance!(stage!());

@@ -83,6 +83,7 @@ async fn late_renewal_waits_on<H: Harness>(harness: &H, other: &Worker) {
     let lease = a.lease("n").await;
     late.waits_for("n").await;
     late.lease("o").await;
+    late.renewed(&[]).await;
     other.waits_for("o").await;
     let key = lease_key(billing(), "o");
     patience::until(&harness.env(), "late is past its expiry", PATIENCE, async || {
@@ -127,6 +128,7 @@ pub async fn freed_lease_is_kept_for_who_waited<H: Harness>(harness: &H) {
     for waiting in [&late, &b, &c] {
         waiting.waits_for("l").await;
     }
+    late.renewed(&[]).await;
     a.commit(Group::ending(&lease)).await;
     let taken = patience::until(&harness.env(), "the turn passes on", PATIENCE, async || {
         late.renewed(&[]).await;
@@ -177,8 +179,9 @@ pub async fn waiting_ends_with_the_session<H: Harness>(harness: &H) {
     let dying = worker_for(harness, "dying", harness.lifetime()).await;
     dying.lease("5").await;
     dying.waits_for("4").await;
-    c.waits_for("4").await;
+    dying.renewed(&[]).await;
     c.waits_for("5").await;
+    c.waits_for("4").await;
     assert_eq!(c.is_told(harness).await, [lease_key(billing(), "5")], "it died");
     a.commit(Group::ending(&four)).await;
     c.lease("4").await;

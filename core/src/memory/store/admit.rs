@@ -39,8 +39,11 @@ impl State {
         if finished == Some(payload) {
             return Admission::Finished;
         }
+        if finished.is_some() && mutant!("l4-conflict-is-a-duplicate") {
+            return Admission::Finished;
+        }
         let mut conflict = finished.is_some();
-        if self.parking.is_empty() {
+        if self.parking.is_empty() || mutant!("p1-parked-is-not-looked-at") {
             return if conflict { Admission::Conflict } else { Admission::Fresh };
         }
         for parked in self.parking.payloads(scope, id) {

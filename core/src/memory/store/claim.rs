@@ -19,7 +19,7 @@ impl State {
             {
                 // S5, first step: the owner hears of it; only past the limit it is taken.
                 let since = *row.wanted_since.get_or_insert(now);
-                if now.since(since) < request.handover_limit {
+                if now.since(since) < request.handover_limit && !mutant!("s5-handover-at-once") {
                     self.claims.insert(place, row);
                     return Ok(ClaimAnswer::Wanted { owner: worker });
                 }
@@ -31,14 +31,20 @@ impl State {
         row.wanted_since = None;
         row.repositioned = false;
         // S2: from here on no commit of the owner before finds its epoch.
-        row.epoch += 1;
+        row.epoch += u64::from(!mutant!("s2-epoch-not-raised"));
         self.claims.insert(place, row.clone());
         Ok(ClaimAnswer::Granted(Box::new(self.grant(request, row))))
     }
 
     /// The name of a live owner. A dead one's row is deleted here, which defeats all its commits (S1).
     pub(super) fn alive(&mut self, owner: SessionId, now: Timestamp) -> Option<String> {
+        if mutant!("s7-the-dead-keep-their-leases") {
+            return self.sessions.get(&owner).map(|session| session.worker.clone());
+        }
         if self.sessions.get(&owner).is_some_and(|session| session.expires <= now) {
+            if mutant!("s1-takeover-leaves-the-row") {
+                return None;
+            }
             self.sessions.remove(&owner);
             self.forget_waiting();
         }

@@ -37,6 +37,9 @@ pub(super) async fn commit(memory: &Memory, group: &CommitGroup) -> Result<Commi
                 run.returned.extend(given_back);
             }
             Ok(Ended::Refused(failure)) if units.len() <= 1 => run.fail(units.start, &failure),
+            Ok(Ended::Refused(failure)) if mutant!("c4-group-fails-whole") => {
+                units.for_each(|unit| run.fail(unit, &failure));
+            }
             Ok(Ended::Refused(_)) => {
                 let middle = units.start + units.len() / 2;
                 rest.extend([middle..units.end, units.start..middle]);
@@ -130,7 +133,8 @@ impl<'g> Run<'g> {
         let env = memory.0.clock.get();
         let deadline = env.map_or_else(Instant::default, |env| env.now() + limit);
         let mut clock = Clock { env, deadline, used: false };
-        let held = self.group.holds.iter().map(|hold| tx.state().holds(session, &hold.hold()));
+        let held = self.group.holds.iter();
+        let held = held.map(|hold| mutant!("c1-session-only") || tx.state().holds(session, &hold.hold()));
         self.held = held.collect();
         self.passed = self.group.holds.iter().map(|_| OnceCell::new()).collect();
         for unit in units {
@@ -186,7 +190,9 @@ impl<'g> Run<'g> {
             };
             tx = back;
             if let Err(failure) = ended {
-                tx.roll_back(savepoint);
+                if !mutant!("c3-no-rollback") {
+                    tx.roll_back(savepoint);
+                }
                 self.fail(unit, &failure);
                 return Ok(Ok(tx));
             }
@@ -205,7 +211,11 @@ impl<'g> Run<'g> {
         }
         let hold = &self.group.holds[event.hold];
         if let Some(row) = &event.unpark {
-            return if tx.state().parking.at(row).is_some() { Fate::Committed } else { Fate::Duplicate };
+            return if tx.state().parking.at(row).is_some() || mutant!("p2-row-is-no-arbiter") {
+                Fate::Committed
+            } else {
+                Fate::Duplicate
+            };
         }
         if matches!(event.verdict, Verdict::Tried(_) | Verdict::Started(_)) {
             return Fate::Committed;
@@ -219,6 +229,7 @@ impl<'g> Run<'g> {
         };
         match tx.state().known(hold.scope(), &event.id, payload) {
             Admission::Fresh | Admission::Tried(_) => Fate::Committed,
+            Admission::Finished | Admission::Parked if mutant!("c2-ledger-is-no-arbiter") => Fate::Committed,
             Admission::Finished | Admission::Parked => Fate::Duplicate,
             Admission::Conflict if is_conflict_letter(&event.verdict) => Fate::Committed,
             Admission::Conflict => Fate::Conflict,
@@ -260,7 +271,9 @@ impl<'g> Run<'g> {
     /// Notes a unit's fates. What did not finish takes its key's later events out (rule C3).
     fn settle(&mut self, unit: usize, fates: impl Iterator<Item = Fate>) {
         for ((at, event), fate) in self.group.units[unit].events.iter().enumerate().zip(fates) {
-            if matches!(fate, Fate::Failed(_) | Fate::Behind | Fate::Conflict) {
+            if matches!(fate, Fate::Failed(_) | Fate::Behind | Fate::Conflict)
+                && !mutant!("c3-successors-stay")
+            {
                 self.blocked.entry((event.hold, event.key.clone())).or_insert(unit);
             }
             self.fates[self.starts[unit] + at] = fate;
@@ -288,7 +301,9 @@ impl Clock<'_> {
     /// An effect that is dropped at the deadline takes the transaction with it, which undoes it.
     async fn run(&mut self, tx: MemoryTx, effect: &Effect) -> Result<Ran, Error> {
         self.used = true;
-        let Some(env) = self.env else { return Ok(run_effect(tx, effect).await) };
+        let Some(env) = self.env.filter(|_| !mutant!("s3-no-limit")) else {
+            return Ok(run_effect(tx, effect).await);
+        };
         let left = self.deadline.since(env.now());
         env.timeout("a write", left, run_effect(tx, effect)).await
     }

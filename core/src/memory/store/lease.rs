@@ -46,7 +46,7 @@ impl State {
             }
             LeaseAnswer::Taken
         } else {
-            self.token += 1;
+            self.token += u64::from(!mutant!("a4-token-reused"));
             row.unclean |= row.owner.is_some();
             row.owner = Some(session);
             row.token = self.token;
@@ -66,7 +66,9 @@ impl State {
 
     pub(super) fn is_leased(&self, session: SessionId, lease: &LeaseRef) -> bool {
         let row = self.leases.get(&lease.lease);
-        row.is_some_and(|row| row.owner == Some(session) && row.token == lease.token)
+        row.is_some_and(|row| {
+            row.owner == Some(session) && (row.token == lease.token || mutant!("c1-token-ignored"))
+        })
     }
 
     /// Gives a lease back that is held: it is kept for who waited longest and still lives.
@@ -77,9 +79,15 @@ impl State {
             return;
         }
         let living = |session: &SessionId| self.sessions.get(session).filter(|row| row.expires > now);
-        let first = row.waiting.iter().find_map(|session| Some((*session, living(session)?.lifetime)));
+        let living_first = |session: &SessionId| Some((*session, living(session)?.lifetime));
+        let first = if mutant!("s9-last-comes-first") {
+            row.waiting.iter().rev().find_map(living_first)
+        } else {
+            row.waiting.iter().find_map(living_first)
+        };
         row.owner = None;
         row.unclean = false;
+        let first = first.filter(|_| !mutant!("s9-not-kept"));
         row.kept = first.map(|(first, lifetime)| (first, now + lifetime / 3));
         self.leases.insert(key.clone(), row);
     }

@@ -27,6 +27,10 @@ impl State {
     ) -> Result<Renewed, Error> {
         // S1: an update of a row that is there, never an insert. A session past its expiry that nobody
         // took over lives on: the row is the fence, not the worker's clock.
+        if mutant!("s1-renewal-revives") && !self.sessions.contains_key(&session) {
+            let lifetime = Duration::from_secs(3);
+            self.sessions.insert(session, SessionRow { worker: String::new(), lifetime, expires: now });
+        }
         let row = self.sessions.get_mut(&session).ok_or_else(|| lost(session))?;
         row.expires = now + row.lifetime;
         Ok(Renewed {
@@ -39,11 +43,15 @@ impl State {
 
     /// The fence of admit, commit and resolve (rule C1).
     pub(super) fn check_session(&self, session: SessionId) -> Result<(), Error> {
-        if self.sessions.contains_key(&session) { Ok(()) } else { Err(lost(session)) }
+        let there = self.sessions.contains_key(&session) || mutant!("c1-session-ignored");
+        if there { Ok(()) } else { Err(lost(session)) }
     }
 
     /// S3: how long a transaction of this session may be open; the same fence.
     pub(super) fn transaction_limit(&self, session: SessionId) -> Result<Duration, Error> {
+        if mutant!("c1-session-ignored") {
+            return Ok(Duration::from_secs(1));
+        }
         self.sessions.get(&session).map(|row| row.lifetime / 3).ok_or_else(|| lost(session))
     }
 

@@ -120,10 +120,12 @@ fn sort_out(sub: &Arc<Subscription>, leases: &Leases, answered: Answered) {
     if !again.is_empty() {
         sub.control.send(Control::Rejoin(again));
     }
-    for key in &granted {
-        if let Key::Ours(tenure) = key {
+    for (key, granted) in keys.into_iter().zip(&granted) {
+        match granted {
             // Nothing of it may be left to do.
-            sub.ended(tenure, 1);
+            Key::Ours(tenure) => sub.ended(tenure, 1),
+            Key::Taken => leases.stands_in_line(key),
+            Key::Stale => {}
         }
     }
 }
@@ -174,6 +176,9 @@ async fn ask(
 }
 
 async fn pause(env: &Env, wait: &mut std::time::Duration) {
+    if mutant!("spin-in-admission") {
+        return env.sleep(std::time::Duration::from_micros(1)).await;
+    }
     env.sleep(*wait).await;
     *wait = (*wait * 2).min(AGAIN_MAX);
 }

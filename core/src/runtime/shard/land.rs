@@ -1,6 +1,7 @@
 //! What becomes of a run that ended: its exits are carried out, lane by lane.
 
 use super::{Run, Shard, Then};
+use crate::delivery::Settlement;
 use crate::lanes::LaneId;
 use crate::middleware::boundary::Ended;
 use crate::middleware::chain::Exit;
@@ -46,7 +47,19 @@ impl Shard {
         {
             return self.run_ahead(lane, item, effects);
         }
+        if mutant!("l2-finished-before-durable") {
+            for item in &run.items {
+                item.tenure.partition().map(|of| of.finish_plain(&[item.offset()]));
+            }
+        }
+        if mutant!("settled-before-durable") {
+            let tickets = run.items.iter_mut().filter_map(|item| item.ticket.take());
+            self.ended.settled.extend(tickets.map(|ticket| ticket.settle(Settlement::Ack)));
+        }
         for lane in run.lanes.iter().flatten() {
+            if mutant!("c5-lane-goes-on") {
+                self.lanes.finish(*lane);
+            }
             self.lanes.hold(*lane);
         }
         run.then = Then::Finish;
@@ -125,6 +138,10 @@ impl Shard {
             self.lanes.push_front(lane, item);
         }
         match first {
+            Some(item) if mutant!("order-failed-goes-last") => {
+                self.lanes.finish(lane);
+                self.push(item);
+            }
             Some(item) => match item.not_before(now) {
                 Some(until) => self.back_off(lane, item, until),
                 None => self.lanes.put_back(lane, item),

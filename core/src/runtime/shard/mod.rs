@@ -24,10 +24,10 @@ use futures_util::stream::FuturesUnordered;
 use slab::Slab;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::Item;
 use super::committer::Pending;
 use super::subscription::{Control, Subscription};
 use super::tenure::Tenure;
+use super::{Item, Mark};
 use crate::delivery::{Settled, Settlement};
 use crate::env::{BoxFuture, Instant, Map};
 use crate::lanes::{LaneId, Lanes};
@@ -278,7 +278,7 @@ impl Shard {
     /// An event that the next owner handles. It ends here in order: a mark as started must not count as a
     /// death then (rule T1).
     fn leave_behind(&mut self, mut item: Item) {
-        if item.is_marked() && !item.tenure.is_lost() {
+        if item.is_marked() && !item.tenure.is_lost() && !mutant!("t1-marks-stay") {
             self.keep_attempts(&mut item);
         }
         self.hand_back(item);
@@ -286,7 +286,12 @@ impl Shard {
 
     /// An event that did not end here. Of a partition it is the next owner's; of a key it is still ours to
     /// handle, under its next lease, unless this worker drains.
-    fn hand_back(&mut self, item: Item) {
+    fn hand_back(&mut self, mut item: Item) {
+        if let Some(history) = item.history.as_deref_mut().filter(|history| history.mark == Mark::Made) {
+            // Rule T1: while it waits for its key's next time it takes no place among those that may run.
+            history.mark = Mark::Wanted;
+            history.marked = None;
+        }
         let Some(leases) = &self.sub.leases else { return self.over(item, None) };
         if item.released_from().is_some() {
             // An operator's request stands in the store, and is told again.

@@ -108,6 +108,9 @@ impl Shard {
 
     /// A call that is pending joins the flights, with its permit.
     pub(super) fn take_off(&mut self, mut run: Run, call: Started, route: &Route, chain: &Chain) {
+        if mutant!("lanes-two-at-once") {
+            run.lanes.iter().flatten().for_each(|lane| _ = self.lanes.finish(*lane));
+        }
         run.permit = self.permit.take();
         let lost = run.items[0].tenure.abort.clone();
         let limit = chain.limit(route);

@@ -153,7 +153,8 @@ impl Tenure {
 
     /// One more event, unless nothing may join any more.
     pub(crate) fn join(&self) -> bool {
-        let more = |open: usize| (open & SEALED == 0).then_some(open + 1);
+        let more =
+            |open: usize| (open & SEALED == 0 || mutant!("s6-joins-while-it-goes")).then_some(open + 1);
         self.may_start() && self.open.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).is_ok()
     }
 

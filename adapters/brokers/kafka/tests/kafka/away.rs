@@ -31,6 +31,7 @@ fn spec(settings: &str) -> ConsumerSpec {
         source: "orders".into(),
         group: "g".into(),
         reset: Reset::Earliest,
+        unsettled_max: 1024,
         prefetch_bytes_max: 1 << 20,
         settings: Section::parse(settings).unwrap(),
     }

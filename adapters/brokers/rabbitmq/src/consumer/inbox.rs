@@ -8,7 +8,7 @@ use keylane::delivery::{Delivery, Place, Settlement, Ticket};
 use keylane::event::Record;
 use keylane::{Error, ErrorKind};
 use lapin::Acker;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use super::PARTITION;
 use super::window::{Due, Window};
@@ -22,6 +22,8 @@ const QUEUE_BITS: u32 = 8;
 pub(super) struct Inbox {
     state: Mutex<State>,
     arrived: Notify,
+    /// How many connections have ended.
+    ended: watch::Sender<u64>,
 }
 
 #[derive(Debug)]
@@ -32,8 +34,6 @@ struct State {
     void: bool,
     /// The next delivery's.
     offset: u64,
-    /// The first one of this epoch: tickets below are void.
-    live_from: u64,
     /// One for each queue; none while there is no connection.
     windows: Vec<Window<Acker>>,
     ready: VecDeque<Delivery>,
@@ -57,7 +57,6 @@ impl Default for State {
             epoch: 1,
             void: false,
             offset: 0,
-            live_from: 0,
             windows: Vec::new(),
             ready: VecDeque::new(),
             paused: false,
@@ -154,6 +153,7 @@ impl Inbox {
         state.epoch += 1;
         state.void = true;
         drop(state);
+        self.ended.send_modify(|count| *count += 1);
         self.arrived.notify_one();
     }
 
@@ -177,17 +177,23 @@ impl Inbox {
         state.forget();
         state.end.get_or_insert(end);
         drop(state);
+        self.ended.send_modify(|count| *count += 1);
         self.arrived.notify_one();
     }
 
     // The settler.
 
+    /// Changes when a connection ends, from now on.
+    pub(super) fn ends(&self) -> watch::Receiver<u64> {
+        self.ended.subscribe()
+    }
+
     /// Notes what became of a delivery. `Err`: the broker doesn't know the ticket any more.
     pub(super) fn settle(&self, ticket: u64, settlement: Settlement) -> Result<Option<Word>, ()> {
         let (offset, queue) = (ticket >> QUEUE_BITS, queue_of(ticket));
         let mut state = self.state();
-        let live = offset >= state.live_from;
-        let window = state.windows.get_mut(queue).filter(|_| live).ok_or(())?;
+        // Offsets never come again: what an older connection brought stands in no window.
+        let window = state.windows.get_mut(queue).ok_or(())?;
         match settlement {
             Settlement::Ack => window.finish(offset).then_some(None).ok_or(()),
             Settlement::Release | Settlement::RetryLater(_) => {
@@ -213,11 +219,80 @@ impl State {
     fn forget(&mut self) {
         self.windows.clear();
         self.ready.clear();
-        self.live_from = self.offset;
     }
 }
 
 /// Which queue a ticket came from.
 pub(super) fn queue_of(ticket: u64) -> usize {
     (ticket & ((1 << QUEUE_BITS) - 1)) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn arrival(queue: usize, tag: u64) -> Arrival {
+        let mock = lapin::message::Delivery::mock(tag, "".into(), "".into(), false, Vec::new());
+        Arrival { queue, record: Record::new(tag.to_string()), attempt: Some(1), acker: mock.acker.clone() }
+    }
+
+    fn taken(inbox: &Inbox) -> Vec<Delivery> {
+        match inbox.take(100) {
+            Some(Ok(Pulled::Deliveries(deliveries))) => deliveries,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_new_connection_voids_what_lies_here_and_what_was_taken() {
+        let inbox = Inbox::default();
+        inbox.open(1);
+        inbox.put((1..=2).map(|tag| arrival(0, tag)).collect());
+        let old = taken(&inbox);
+        inbox.put(vec![arrival(0, 3)]);
+        inbox.void();
+        inbox.put(vec![arrival(0, 4)]);
+        assert!(matches!(inbox.take(9), Some(Ok(Pulled::Change(Change::Void { epoch: 2 })))));
+        assert!(inbox.take(9).is_none(), "what came by the old connection is gone");
+        inbox.open(1);
+        // The broker counts its tags anew.
+        inbox.put((1..=2).map(|tag| arrival(0, tag)).collect());
+        for delivery in old {
+            assert!(inbox.settle(delivery.ticket.number(), Settlement::Ack).is_err(), "a stale ticket");
+        }
+        let places = taken(&inbox).iter().map(|delivery| delivery.place).collect::<Vec<_>>();
+        let place = |offset| Place { partition: 0, epoch: 2, offset };
+        assert_eq!(places, [place(3), place(4)]);
+        assert!(inbox.due(0).is_empty(), "nothing of the new connection was settled");
+    }
+
+    #[test]
+    fn a_failure_is_told_at_every_pull() {
+        let inbox = Inbox::default();
+        inbox.fault(error::transient("away"));
+        assert!(inbox.take(1).is_some_and(|pulled| pulled.is_err_and(|error| error.is_transient())));
+        assert!(inbox.take(1).is_none(), "told once");
+        inbox.fail(&error::missing("queue", "orders"));
+        inbox.close();
+        for _ in 0..2 {
+            let error = inbox.take(1).expect("an answer").expect_err("an error");
+            assert!(!error.is_transient() && error.to_string().contains("orders"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_pause_stops_deliveries_and_no_news() {
+        let inbox = Inbox::default();
+        inbox.open(2);
+        inbox.put(vec![arrival(1, 1)]);
+        inbox.pause(true);
+        assert!(inbox.take(1).is_none());
+        inbox.void();
+        assert!(matches!(inbox.take(1), Some(Ok(Pulled::Change(_)))));
+        inbox.open(2);
+        inbox.put(vec![arrival(1, 1)]);
+        inbox.pause(false);
+        let delivery = taken(&inbox).remove(0);
+        assert_eq!(queue_of(delivery.ticket.number()), 1);
+    }
 }

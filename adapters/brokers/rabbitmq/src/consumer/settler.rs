@@ -12,7 +12,7 @@ use keylane::Env;
 use keylane::delivery::Settled;
 use lapin::Acker;
 use lapin::options::{BasicAckOptions, BasicNackOptions, BasicRejectOptions};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::inbox::{Inbox, Word, queue_of};
 use super::window::Due;
@@ -56,7 +56,8 @@ impl Settler {
             let call = tokio::select! { biased;
                 call = self.calls.recv() => call,
                 () = timer, if self.inbox.holds() => {
-                    self.tell(Vec::new(), 0).await;
+                    let mut ends = self.inbox.ends();
+                    self.tell(Vec::new(), 0, &mut ends).await;
                     continue;
                 }
             };
@@ -67,6 +68,7 @@ impl Settler {
 
     /// This call and all that wait behind it: together they make longer prefixes.
     async fn serve(&mut self, first: Call) {
+        let mut ends = self.inbox.ends();
         let (mut held_max, mut words, mut tellings) = (self.held_max, Vec::new(), Vec::new());
         let mut next = Some(first);
         while let Some(Call { batch, answer }) = next {
@@ -86,7 +88,7 @@ impl Settler {
             tellings.push(telling);
             next = if tellings.len() < CALLS { self.calls.try_recv().ok() } else { None };
         }
-        let dead = self.tell(words, held_max).await;
+        let dead = self.tell(words, held_max, &mut ends).await;
         for Telling { answer, told, mut lost } in tellings {
             lost.extend(told.into_iter().filter(|ticket| dead.contains(&queue_of(*ticket))));
             // Whoever asked may have gone.
@@ -96,7 +98,12 @@ impl Settler {
 
     /// Says these words, then what is due. The queues of which the broker could not be told come back: their channel is
     /// dead, and with it all that it delivered.
-    async fn tell(&self, words: Vec<(usize, Word)>, held_max: usize) -> Vec<usize> {
+    async fn tell(
+        &self,
+        words: Vec<(usize, Word)>,
+        held_max: usize,
+        ends: &mut watch::Receiver<u64>,
+    ) -> Vec<usize> {
         let due = self.inbox.due(held_max);
         let queues =
             due.iter().map(|(queue, _)| *queue).chain(words.iter().map(|(queue, _)| *queue)).collect();
@@ -114,8 +121,16 @@ impl Settler {
             );
             dead
         };
+        // Biased: what could be told was told. A word that was under way when its connection ended is never answered.
+        let telling = async {
+            tokio::select! { biased;
+                dead = telling => Some(dead),
+                _ = ends.changed() => None,
+            }
+        };
         match self.env.timeout("settling deliveries of rabbitmq", self.limit, telling).await {
-            Ok(dead) => dead,
+            Ok(Some(dead)) => dead,
+            Ok(None) => queues,
             Err(error) => {
                 tracing::warn!(%error, "rabbitmq: settlements are lost; their deliveries come again");
                 queues
@@ -143,4 +158,64 @@ async fn acknowledge(queue: usize, due: Due<Acker>) -> Option<usize> {
         alive &= ack(acker, true).await;
     }
     (!alive).then_some(queue)
+}
+
+#[cfg(test)]
+mod tests {
+    use keylane::broker::Pulled;
+    use keylane::delivery::{Delivery, Settlement};
+    use keylane::event::Record;
+
+    use super::super::inbox::Arrival;
+    use super::*;
+
+    /// An inbox with so many deliveries of one queue, and the right to settle each of them at the broker.
+    fn full(count: u64) -> (Arc<Inbox>, Vec<Delivery>, Vec<Acker>) {
+        let inbox = Arc::new(Inbox::default());
+        inbox.open(1);
+        let mock = |tag| lapin::message::Delivery::mock(tag, "".into(), "".into(), false, Vec::new()).acker;
+        let ackers: Vec<Acker> = (1..=count).map(mock).collect();
+        let arrival = |acker| Arrival { queue: 0, record: Record::new(""), attempt: None, acker };
+        inbox.put(ackers.iter().cloned().map(arrival).collect());
+        match inbox.take(100) {
+            Some(Ok(Pulled::Deliveries(deliveries))) => (inbox, deliveries, ackers),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    async fn settle(inbox: &Arc<Inbox>, batch: Vec<Settled>) -> Vec<u64> {
+        let (calls, queue) = mpsc::channel(1);
+        let limit = Duration::from_secs(60);
+        let env = Env::tokio();
+        let settler = Settler { env, inbox: Arc::clone(inbox), calls: queue, held_max: 0, limit };
+        let (answer, lost) = oneshot::channel();
+        calls.send(Call { batch, answer }).await.expect("the settler listens");
+        drop(calls);
+        settler.run().await;
+        lost.await.expect("an answer")
+    }
+
+    #[tokio::test]
+    async fn what_a_dead_channel_can_not_be_told_is_lost() {
+        for settlement in [Settlement::Ack, Settlement::Release, Settlement::Reject] {
+            let (inbox, deliveries, ackers) = full(2);
+            // A spent acker answers `Ok(false)`, as one of a dead channel does.
+            for acker in &ackers {
+                assert!(acker.ack(BasicAckOptions::default()).await.expect("a mock"));
+            }
+            let settled = deliveries.into_iter().map(|delivery| delivery.settle(settlement)).collect();
+            assert_eq!(settle(&inbox, settled).await.len(), 2, "{settlement:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_prefix_is_one_word_and_the_rest_is_told_by_itself() {
+        let (inbox, deliveries, ackers) = full(5);
+        let finished = deliveries.into_iter().filter(|delivery| delivery.place.offset != 2);
+        let settled = finished.map(|delivery| delivery.settle(Settlement::Ack)).collect();
+        assert_eq!(settle(&inbox, settled).await, [0; 0]);
+        let said: Vec<bool> = ackers.iter().map(|acker| !acker.usable()).collect();
+        // The second one's word took the first along; nothing was said of the third, which is open.
+        assert_eq!(said, [false, true, false, true, true]);
+    }
 }

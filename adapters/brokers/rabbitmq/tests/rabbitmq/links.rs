@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use keylane::broker::{Broker, BrokerAdapter};
+use keylane::broker::{Broker, BrokerAdapter, Outgoing};
+use keylane::config::Period;
 use keylane::delivery::Settlement;
+use keylane::event::Record;
 use keylane::{Class, Env, Error};
-use keylane_rabbitmq::RabbitMq;
+use keylane_rabbitmq::{RabbitMq, RabbitMqConfig};
 use tokio::time::timeout;
 
 use crate::proxy::Proxy;
@@ -43,6 +45,45 @@ async fn stale_settle_is_lost_on_a_dead_channel() {
     reader.settle(again, Settlement::Ack).await;
     reader.close().await;
     admin.ready_becomes(&queue, 0).await;
+}
+
+#[tokio::test]
+async fn a_settlement_under_way_when_the_connection_ends_is_answered() {
+    let Some(uri) = server() else { return };
+    let Some((proxy, through)) = link(&uri) else { return };
+    let queue = Admin::new(&uri).await.queue("quorum", &[]).await;
+    publish(&connect(config(&uri)).await, &queue, 100).await;
+    // Beyond all patience: an answer that waits for it is none.
+    let broker = connect(RabbitMqConfig { request_max: Period::secs(300), ..config(&through) }).await;
+    let reader = Reader::new(&broker, spec(&queue, QUORUM)).await;
+    for _ in 0..20 {
+        let taken = reader.take_in_the_end(5).await;
+        let batches = taken.into_iter().map(|delivery| reader.lost(vec![delivery], Settlement::Ack));
+        let cut = async { proxy.cut() };
+        // Some are told before the cut, some after it, and some are on their way.
+        tokio::join!(futures_util::future::join_all(batches), cut);
+        proxy.mend();
+    }
+}
+
+#[tokio::test]
+async fn a_message_under_way_when_the_connection_ends_is_answered() {
+    let Some(uri) = server() else { return };
+    let Some((proxy, through)) = link(&uri) else { return };
+    let queue = Admin::new(&uri).await.queue("quorum", &[]).await;
+    let broker = connect(RabbitMqConfig { publish_max: Period::secs(300), ..config(&through) }).await;
+    let publisher = broker.publisher().await.unwrap();
+    let batch = |count| vec![Outgoing { target: queue.clone(), record: Record::new("x") }; count];
+    for _ in 0..10 {
+        let connected = async { while publisher.publish(batch(1)).await[0].is_err() {} };
+        timeout(PATIENCE, connected).await.expect("a new connection");
+        let cut = async { proxy.cut() };
+        let (results, ()) = tokio::join!(timeout(PATIENCE, publisher.publish(batch(500))), cut);
+        let results = results.expect("publishing ends");
+        let errors = results.iter().filter_map(|result| result.as_ref().err());
+        errors.for_each(|error| assert!(error.is_transient(), "{error}"));
+        proxy.mend();
+    }
 }
 
 #[tokio::test]
@@ -132,6 +173,6 @@ async fn a_broker_that_is_away_may_come_back() {
     let error = refusal("amqp://guest:guest@127.0.0.1:1/%2f").await;
     assert!(error.is_transient() && error.to_string().contains("127.0.0.1:1"), "{error}");
     let broken = config("amqp://guest:guest@127.0.0.1:1/%2f");
-    let broken = keylane_rabbitmq::RabbitMqConfig { uri: "nonsense".to_owned().into(), ..broken };
+    let broken = RabbitMqConfig { uri: "nonsense".to_owned().into(), ..broken };
     assert!(RabbitMq.connect(broken, &Env::tokio()).await.is_err());
 }

@@ -11,4 +11,5 @@ mod reference;
 mod secure;
 mod server;
 mod settling;
+mod story;
 mod topologies;

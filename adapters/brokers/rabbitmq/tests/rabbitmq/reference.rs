@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use keylane::config::{Catalog, reference};
-use keylane_rabbitmq::{RabbitMqConfig, RabbitMqSubscription};
+use keylane::memory::Memory;
+use keylane::{Failure, RawEvent, Routes, Runtime};
+use keylane_rabbitmq::{RabbitMq, RabbitMqConfig, RabbitMqSubscription};
 
 const HEAD: &str = "# Configuration of RabbitMQ
 
@@ -35,4 +37,23 @@ fn the_reference_of_rabbitmq_is_up_to_date() {
         found == wanted,
         "docs/config/rabbitmq.md differs; run this test with KEYLANE_BLESS=1 and look at the change"
     );
+}
+
+async fn nothing(_: RawEvent) -> Result<(), Failure> {
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_guides_configurations_are_accepted() {
+    let guide = include_str!("../../../../../docs/guides/rabbitmq.md");
+    let blocks = guide.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let mut tried = 0;
+    for toml in blocks.filter(|toml| toml.contains("[store.")) {
+        let toml = toml.replace("[store.sqlite]\npath = \"billing.db\"\n", "[store.memory]\n");
+        let runtime = Runtime::from_text(&toml).broker(RabbitMq).store(Memory::new());
+        let runtime = runtime.subscription("billing", Routes::new().all(nothing));
+        runtime.check_only().unwrap_or_else(|error| panic!("{toml}\n{error:?}"));
+        tried += 1;
+    }
+    assert_eq!(tried, 2);
 }

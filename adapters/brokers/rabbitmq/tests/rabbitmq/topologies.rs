@@ -112,3 +112,16 @@ async fn each_queue_needs_room_for_one() {
     let error = broker.consumer(few).await.err().expect("it was taken");
     assert!(error.to_string().contains("3 queues"), "{error}");
 }
+
+#[tokio::test]
+async fn one_deleted_queue_of_several_is_an_error_that_names_it() {
+    let Some(uri) = server() else { return };
+    let (admin, broker) = (Admin::new(&uri).await, connect(config(&uri)).await);
+    let exchange = admin.ordered("quorum", 3).await;
+    let reader =
+        Reader::new(&broker, spec(&format!("/exchanges/{exchange}"), "delivery_limit = 'none'\nqueues = 3"))
+            .await;
+    admin.delete(&format!("{exchange}.1")).await;
+    let error = reader.fails().await;
+    assert!(error.to_string().contains(&format!("{exchange}.1")), "{error}");
+}

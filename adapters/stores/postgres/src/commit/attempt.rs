@@ -5,7 +5,9 @@ use std::ops::Range;
 
 use keylane::store::Fate;
 use keylane::{Error, ErrorKind, Failure};
+use sqlx::PgConnection;
 
+use super::effects::{ended_by_itself, passed_over};
 use super::end::{Done, End};
 use super::plain::Plan;
 use super::stop::Stop;
@@ -13,7 +15,7 @@ use super::{Course, pass};
 use crate::arrays::Holds;
 use crate::database::Link;
 use crate::error::{failed, is_collision, is_lost};
-use crate::{GRACE, PostgresStore};
+use crate::{GRACE, Postgres, PostgresStore};
 
 /// So often others may be in the way of one transaction.
 const COLLISIONS_MAX: u32 = 6;
@@ -39,6 +41,8 @@ pub(super) enum Mode {
     Together,
     /// Unit by unit, those with effects behind a savepoint.
     Savepoints,
+    /// In a handler's own transaction, which is open and holds its writes.
+    Own,
 }
 
 /// Commits some of the group's units. Those that must be left out are noted in `failed`.
@@ -51,6 +55,18 @@ pub(super) async fn transact(
 ) -> Result<Answer, Error> {
     let mut mode = Mode::Plain;
     let mut collisions = 0;
+    if let Some((unit, connection)) = own_transaction(course, &units) {
+        let attempt = Attempt { store, course, holds, units: units.clone(), failed };
+        match attempt.run_own(unit, connection).await {
+            Ok((fates, done)) => return Ok(Answer::Committed { fates, done }),
+            Err(Stop::Refused(failure)) => return Ok(Answer::Refused(failure)),
+            Err(Stop::Error(error)) => return Err(error),
+            Err(Stop::Failed) => drop(failed.insert(unit, passed_over())),
+            Err(Stop::Broken(unit, failure)) => drop(failed.insert(unit, failure)),
+            // It can't be replayed here: the event runs again, unless it is over.
+            Err(Stop::NotPlain | Stop::Collided(_) | Stop::Late(_)) => {}
+        }
+    }
     loop {
         let attempt = Attempt { store, course, holds, units: units.clone(), failed };
         match attempt.run(mode).await {
@@ -73,6 +89,13 @@ pub(super) async fn transact(
     }
 }
 
+/// The transaction that the handler of these units opened; none of them is with others in a group.
+fn own_transaction(course: &Course<'_>, units: &Range<usize>) -> Option<(usize, PgConnection)> {
+    let unit = units.clone().next()?;
+    let own = course.group.units[unit].effects.iter().find(|effect| effect.is_own())?;
+    Some((unit, own.take_own::<Postgres>()?))
+}
+
 /// What one transaction is over.
 pub(super) struct Attempt<'a> {
     pub(super) store: &'a PostgresStore,
@@ -92,9 +115,35 @@ impl Attempt<'_> {
         }
     }
 
+    async fn run_own(&self, unit: usize, connection: PgConnection) -> Result<(Vec<Fate>, Done), Stop> {
+        let mut link = self.store.database.adopt(connection);
+        if !link.is_single() {
+            return Err(Stop::Broken(unit, ended_by_itself()));
+        }
+        let limit = self.store.database.limit() * 4 + GRACE;
+        let run = async {
+            let ended = match pass::run(self, &mut link, Mode::Own).await {
+                // Its writes go where its event does not commit.
+                Ok(end) if !self.course.events_of(unit).all(|event| end.fates[event].is_committed()) => {
+                    Err(Stop::NotPlain)
+                }
+                ended => ended,
+            };
+            self.finish(link, ended).await
+        };
+        match self.store.database.env().timeout("a commit", limit, run).await {
+            Ok(ran) => ran,
+            Err(late) => Err(Stop::Error(unknown(late))),
+        }
+    }
+
     async fn run_unbounded(&self, mode: Mode) -> Result<(Vec<Fate>, Done), Stop> {
         let plan = if mode == Mode::Plain { Plan::make(self) } else { None };
-        let mut link = self.store.database.commits().await?;
+        let effects = self.units.clone().any(|unit| !self.course.group.units[unit].effects.is_empty());
+        let database = &self.store.database;
+        let mut link = if effects { database.writers().await? } else { database.commits().await? };
+        // Behind a pooler a write that ends the transaction shows by its savepoint only.
+        let plan = plan.filter(|_| !effects || link.is_own());
         match plan {
             Some(plan) if !plan.effects && link.is_own() => self.at_once(link, plan).await,
             Some(plan) => {
@@ -102,7 +151,11 @@ impl Attempt<'_> {
                 self.finish(link, ended).await
             }
             None => {
-                let mode = if mode == Mode::Plain { Mode::Together } else { mode };
+                let mode = match mode {
+                    _ if effects && !link.is_own() => Mode::Savepoints,
+                    Mode::Plain => Mode::Together,
+                    mode => mode,
+                };
                 let ended = pass::run(self, &mut link, mode).await;
                 self.finish(link, ended).await
             }

@@ -76,7 +76,8 @@ impl Clock {
 }
 
 async fn in_order(link: &mut Link<'_>, unit: &Unit) -> Result<(), Failure> {
-    for effect in &unit.effects {
+    // A handler's own transaction is the one that they run in.
+    for effect in unit.effects.iter().filter(|effect| !effect.is_own()) {
         let connection = link.lend().ok_or_else(ended_by_itself)?;
         let (connection, ran) = effect.run::<Postgres>(connection).await;
         link.regain(connection);

@@ -2,8 +2,8 @@
 
 use keylane::env::Timestamp;
 use keylane::store::{ClaimRef, Fate, Position};
+use sqlx::Row;
 use sqlx::postgres::PgRow;
-use sqlx::{AssertSqlSafe, Row};
 
 use super::attempt::Attempt;
 use super::stop::Stop;
@@ -102,7 +102,8 @@ pub(super) async fn write(
         "SELECT * FROM {keylane}.commit_holds($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
     );
     let holds = attempt.holds;
-    let statement = sqlx::query(AssertSqlSafe(sql))
+    let statement = sql
+        .query()
         .bind(attempt.course.group.session.0)
         .bind(&holds.scope)
         .bind(&holds.partition)

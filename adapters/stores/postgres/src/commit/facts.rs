@@ -12,7 +12,7 @@ use keylane::event::PayloadHash;
 use keylane::store::{Admission, CommitEvent, CommitGroup, Death, ParkedId, Reason, Verdict};
 use keylane::watermark::{WINDOW_MAX, Watermark};
 use keylane::{Error, ErrorKind};
-use sqlx::{AssertSqlSafe, Row};
+use sqlx::Row;
 use uuid::Uuid;
 
 use super::attempt::Attempt;
@@ -80,8 +80,7 @@ impl Facts {
     async fn fence(&mut self, attempt: &Attempt<'_>, link: &mut Link<'_>, guard: bool) -> Result<(), Stop> {
         let sql = "SELECT lifetime_us, held FROM {keylane}.fence($1, $2, $3, $4, $5, $6)";
         let sql = attempt.store.database.sql(sql);
-        let row =
-            bind_holds(sqlx::query(AssertSqlSafe(sql)), attempt).bind(guard).fetch_one(&mut **link).await;
+        let row = bind_holds(sql.query(), attempt).bind(guard).fetch_one(&mut **link).await;
         let row = row.map_err(|error| Stop::of(link, "could not check the session", error))?;
         self.held = row.get::<Option<_>, _>("held").unwrap_or_default();
         self.lifetime = Duration::from_micros(row.get::<i64, _>("lifetime_us").unsigned_abs());
@@ -104,7 +103,8 @@ impl Facts {
             "SELECT e.at::int, c.base, c.sparse FROM unnest($1::int[], $2::bigint[]) WITH ORDINALITY e (scope, partition, at)
              JOIN {keylane}.claims c ON c.scope = e.scope AND c.partition = e.partition WHERE c.base IS NOT NULL",
         );
-        let rows = sqlx::query(AssertSqlSafe(sql))
+        let rows = sql
+            .query()
             .bind(&attempt.holds.scope)
             .bind(&attempt.holds.partition)
             .fetch_all(&mut **link)
@@ -144,8 +144,7 @@ impl Facts {
              SELECT e.at::int, p.payload_hash, true FROM unnest($1, $2) WITH ORDINALITY e (scope, id, at)
              JOIN {keylane}.parked p ON p.scope = e.scope AND p.id = e.id",
         );
-        let rows =
-            sqlx::query(AssertSqlSafe(sql)).bind(scopes).bind(ids).bind(times).fetch_all(&mut **link).await;
+        let rows = sql.query().bind(scopes).bind(ids).bind(times).fetch_all(&mut **link).await;
         let rows = rows.map_err(|error| Stop::of(link, "could not look up events", error))?;
         let mut known = vec![Known::default(); asked.len()];
         for row in rows {

@@ -1,10 +1,10 @@
 //! Group commit: one transaction for many events, and what is done when it can't be one.
 //!
 //! A group in which all is as expected is *plain* ([`plain`]): without effects it is one statement, which fails as a
-//! whole where something is not as expected. Any other goes the longer way ([`pass`]): fence, look, judge, rows, effects,
-//! positions. Effects run without savepoints; where one fails, the transaction is rolled back and replayed with a
-//! savepoint a unit, so that only the guilty unit fails (rule C3). Where the commit itself fails, the group is halved
-//! until the culprit is alone (rule C4).
+//! whole where something is not as expected. Any other goes the longer way ([`pass`]): fence, look, judge, rows,
+//! effects, positions. Effects run without savepoints; where one fails, the transaction is rolled back and replayed
+//! with a savepoint a unit, so that only the guilty unit fails (rule C3). Where the commit itself fails, the group is
+//! halved until the culprit is alone (rule C4).
 
 mod attempt;
 mod effects;

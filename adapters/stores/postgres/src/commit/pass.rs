@@ -1,7 +1,7 @@
 //! One transaction of the longer way, from the fence to the positions; its caller commits it.
 
-use keylane::Failure;
-use keylane::store::{CommitEvent, Fate};
+use keylane::store::{CommitEvent, Effect, Fate};
+use keylane::{Error, ErrorKind, Failure};
 use sqlx::{AssertSqlSafe, Executor};
 
 use super::attempt::{Attempt, Mode};
@@ -17,20 +17,24 @@ use crate::error::{failed, is_aborted, is_lost, is_spoilt};
 pub(super) async fn run(attempt: &Attempt<'_>, link: &mut Link<'_>, mode: Mode) -> Result<End, Stop> {
     let group = attempt.course.group;
     let guard = attempt.units.clone().any(|unit| !group.units[unit].effects.is_empty());
-    link.begin().await?;
+    if mode != Mode::Own {
+        link.begin().await?;
+    }
     let facts = Facts::read(attempt, link, guard).await?;
     let mut pass = Pass {
         judge: Judge::new(attempt.store.database.env(), attempt.course, &facts, attempt.units.start),
         fates: attempt.course.fates.clone(),
         clock: Clock::start(attempt.store, facts.lifetime),
+        own: mode == Mode::Own,
         attempt,
         facts: &facts,
     };
     match mode {
         Mode::Savepoints => pass.one_by_one(link).await?,
-        Mode::Plain | Mode::Together => pass.together(link).await?,
+        Mode::Plain | Mode::Together | Mode::Own => pass.together(link).await?,
     }
     let fates = pass.fates;
+    rows::forget_of_duplicates(attempt, link, &fates).await?;
     end::write(attempt, link, fates, &facts.held, guard).await
 }
 
@@ -40,6 +44,8 @@ struct Pass<'a> {
     judge: Judge<'a>,
     fates: Vec<Fate>,
     clock: Clock,
+    /// This is a handler's own transaction.
+    own: bool,
 }
 
 impl Pass<'_> {
@@ -81,6 +87,11 @@ impl Pass<'_> {
                 Err(trouble) => return Err(trouble.stop(unit)),
             };
             if let Err(failure) = ran {
+                // C4: nobody's fault, and no attempt.
+                if is_collision_of(&failure) {
+                    let what = format!("a write met another transaction: {failure}");
+                    return Err(Stop::Collided(Error::new(ErrorKind::Store, what)));
+                }
                 // C3: its ledger row, attempts and parked rows go with it.
                 go_back(link, unit).await?;
                 self.judge.failed(unit);
@@ -100,6 +111,12 @@ impl Pass<'_> {
             Some(failure) => {
                 self.judge.failed(unit);
                 self.fail(unit, failure);
+                false
+            }
+            // Its handler's own transaction is gone, and with it what it wrote: it must be run again.
+            None if writes && !self.own && is_own(self.attempt, unit) => {
+                self.judge.failed(unit);
+                self.fates[self.attempt.course.events_of(unit)].fill(Fate::Behind);
                 false
             }
             None => writes,
@@ -125,6 +142,18 @@ impl Pass<'_> {
             .collect();
         rows::write(self.attempt, link, self.facts, &events).await
     }
+}
+
+/// What a write gave back tells no code any more, only the server's words; in another language than its own they are
+/// taken for a failure.
+fn is_collision_of(failure: &Failure) -> bool {
+    let words = ["deadlock detected", "could not serialize access"];
+    failure.chain().iter().any(|said| words.iter().any(|words| said.contains(words)))
+}
+
+/// Its handler opened a transaction of its own.
+pub(super) fn is_own(attempt: &Attempt<'_>, unit: usize) -> bool {
+    attempt.course.group.units[unit].effects.iter().any(Effect::is_own)
 }
 
 async fn savepoint(link: &mut Link<'_>) -> Result<(), Stop> {

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use keylane::store::{CommitEvent, Fate, Verdict};
-use sqlx::{AssertSqlSafe, Row};
+use sqlx::Row;
 use uuid::Uuid;
 
 use super::attempt::Attempt;
@@ -14,6 +14,7 @@ use super::effects::{Clock, Trouble};
 use super::end::{self, Done, End, Last};
 use super::facts::{Facts, is_by_position};
 use super::judge::Judge;
+use super::pass::is_own;
 use super::stop::Stop;
 use crate::arrays::{Statement, counted};
 use crate::database::Link;
@@ -58,7 +59,10 @@ impl Plan {
         let mut judge = Judge::new(attempt.store.database.env(), course, &facts, attempt.units.start);
         for unit in attempt.units.clone() {
             let fates = judge.rule(unit);
-            if attempt.failed.contains_key(&unit) || !fates.iter().all(Fate::is_committed) {
+            if is_own(attempt, unit)
+                || attempt.failed.contains_key(&unit)
+                || !fates.iter().all(Fate::is_committed)
+            {
                 return None;
             }
         }
@@ -106,7 +110,7 @@ impl Plan {
             "SELECT * FROM {keylane}.commit_plain($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15,
                 $16, $17, $18, $19, $20, $21, $22, $23)",
         );
-        let statement = bind_holds(sqlx::query(AssertSqlSafe(sql)), attempt);
+        let statement = bind_holds(sql.query(), attempt);
         let row = last.bind(self.bind(statement)).fetch_one(&mut **link).await?;
         Ok(End { fates: self.fates, positions: last.positions, done: Done::read(&row) })
     }
@@ -118,7 +122,7 @@ impl Plan {
             "SELECT lifetime_us, held
              FROM {keylane}.commit_rows($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
         );
-        let statement = bind_holds(sqlx::query(AssertSqlSafe(sql)), attempt).bind(self.effects);
+        let statement = bind_holds(sql.query(), attempt).bind(self.effects);
         let row = self.bind(statement).fetch_one(&mut **link).await;
         let row = row.map_err(|error| Stop::of(link, "could not write the ledger", error))?;
         let held: Vec<bool> = row.get::<Option<_>, _>("held").unwrap_or_default();

@@ -2,7 +2,6 @@
 
 use keylane::Error;
 use keylane::store::{Admission, AttemptRow, CommitEvent, CommitGroup, Fate, Verdict};
-use sqlx::AssertSqlSafe;
 
 use super::Course;
 use super::attempt::Attempt;
@@ -34,8 +33,7 @@ pub(crate) async fn resolve(store: &PostgresStore, group: &CommitGroup) -> Resul
 async fn read(attempt: &Attempt<'_>, link: &mut Link<'_>) -> Result<Vec<Fate>, Stop> {
     link.begin().await?;
     let sql = attempt.store.database.sql("SELECT id FROM {keylane}.sessions WHERE id = $1 FOR UPDATE");
-    let locked =
-        sqlx::query(AssertSqlSafe(sql)).bind(attempt.course.group.session.0).execute(&mut **link).await;
+    let locked = sql.query().bind(attempt.course.group.session.0).execute(&mut **link).await;
     locked.map_err(|error| Stop::of(link, "could not lock the session", error))?;
     let facts = Facts::read(attempt, link, false).await?;
     let mut fates = Vec::new();
@@ -99,7 +97,11 @@ async fn is_kept(
              WHERE scope = $1 AND $2::bigint IS NULL AND generation = $3 AND \"offset\" = $4 AND id = $5"
         }
     };
-    let kept = sqlx::query(AssertSqlSafe(attempt.store.database.sql(sql)))
+    let kept = attempt
+        .store
+        .database
+        .sql(sql)
+        .query()
         .bind(attempt.holds.scope[event.hold])
         .bind(partition)
         .bind(signed(row.generation))

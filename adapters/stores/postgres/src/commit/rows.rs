@@ -1,7 +1,6 @@
 //! The rows of committed events, on the longer way: ledger, parking, attempts.
 
-use keylane::store::{AttemptRow, CommitEvent, Verdict};
-use sqlx::AssertSqlSafe;
+use keylane::store::{AttemptRow, CommitEvent, Fate, Verdict};
 
 use super::attempt::Attempt;
 use super::facts::Facts;
@@ -54,7 +53,7 @@ async fn ledger_rows(
         if rows.len() == 0 {
             continue;
         }
-        let statement = rows.bind(sqlx::query(AssertSqlSafe(sql.clone())));
+        let statement = rows.bind(sql.query());
         let inserted = statement.fetch_one(&mut **link).await;
         let inserted = inserted.map_err(|error| Stop::of(link, "could not write the ledger", error))?;
         let inserted: i64 = sqlx::Row::get(&inserted, 0);
@@ -86,6 +85,21 @@ async fn parking_rows(
     Ok(())
 }
 
+/// A duplicate ends its event as well; tries that are kept by id have nobody else to clear them.
+pub(super) async fn forget_of_duplicates(
+    attempt: &Attempt<'_>,
+    link: &mut Link<'_>,
+    fates: &[Fate],
+) -> Result<(), Stop> {
+    let numbers = attempt.course.events_of_all(&attempt.units);
+    let events = attempt.course.group.events().enumerate().skip(numbers.start).take(numbers.len());
+    let is_duplicate = |number: usize, event: &CommitEvent| {
+        fates[number] == Fate::Duplicate && attempt.holds.partition[event.hold].is_none()
+    };
+    let duplicates: Vec<_> = events.filter(|(number, event)| is_duplicate(*number, event)).collect();
+    forget_attempts(attempt, link, &duplicates).await
+}
+
 async fn forget_attempts(
     attempt: &Attempt<'_>,
     link: &mut Link<'_>,
@@ -100,7 +114,8 @@ async fn forget_attempts(
     }
     let generation = |event: &CommitEvent| event.unpark.as_ref().map(|parked| signed(parked.generation));
     let sql = attempt.store.database.sql("SELECT {keylane}.forget_attempts($1, $2, $3, $4, $5, $6)");
-    let done = sqlx::query(AssertSqlSafe(sql))
+    let done = sql
+        .query()
         .bind(&attempt.holds.scope)
         .bind(&attempt.holds.partition)
         .bind(ended().map(|event| counted(event.hold)).collect::<Vec<_>>())
@@ -129,14 +144,18 @@ async fn keep_attempt(
         }
         None => {
             "INSERT INTO {keylane}.tries AS t (scope, generation, \"offset\", id, attempts, crashes, started_by,
-                first_us, failure)
-             SELECT $1, $3, $4, $5, $6, $7, $8, $9, $10 WHERE $2::bigint IS NULL
+                first_us, failure, written_at)
+             SELECT $1, $3, $4, $5, $6, $7, $8, $9, $10, clock_timestamp() WHERE $2::bigint IS NULL
              ON CONFLICT (scope, id) DO UPDATE
              SET generation = $3, \"offset\" = $4, attempts = $6, crashes = $7, started_by = $8, first_us = $9,
-                failure = $10"
+                failure = $10, written_at = excluded.written_at"
         }
     };
-    let done = sqlx::query(AssertSqlSafe(attempt.store.database.sql(sql)))
+    let done = attempt
+        .store
+        .database
+        .sql(sql)
+        .query()
         .bind(facts.scope[event.hold])
         .bind(attempt.holds.partition[event.hold])
         .bind(signed(row.generation))

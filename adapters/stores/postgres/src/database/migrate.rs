@@ -36,11 +36,13 @@ async fn apply(database: &Database, connection: &mut PgConnection) -> Result<(),
     }
     for (version, parts) in VERSIONS.iter().enumerate().skip(at) {
         for sql in *parts {
-            let sql = database.sql(sql).replace("{channel}", &database.channel());
+            let sql = database.text(sql).replace("{channel}", &database.channel());
             run(connection, sql).await?;
         }
-        let noted = database.sql("INSERT INTO {keylane}.migrations (version) VALUES ($1)");
-        let noted = sqlx::query(AssertSqlSafe(noted)).bind(i32::try_from(version + 1).unwrap_or(i32::MAX));
+        let noted = database.text("INSERT INTO {keylane}.migrations (version) VALUES ($1)");
+        let noted = sqlx::query(AssertSqlSafe(noted))
+            .persistent(false)
+            .bind(i32::try_from(version + 1).unwrap_or(i32::MAX));
         noted.execute(&mut *connection).await.map_err(|error| failed("a migration failed", error))?;
     }
     Ok(())
@@ -50,10 +52,11 @@ async fn apply(database: &Database, connection: &mut PgConnection) -> Result<(),
 /// there: a worker need not have the right to.
 async fn lock_and_read(database: &Database, connection: &mut PgConnection) -> Result<usize, Error> {
     let lock = "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))";
-    let locked = sqlx::query(lock).bind(database.channel()).execute(&mut *connection).await;
+    let locked = sqlx::query(lock).persistent(false).bind(database.channel()).execute(&mut *connection).await;
     locked.map_err(|error| failed("could not lock the migrations", error))?;
     let there: bool = sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL")
-        .bind(database.sql("{keylane}.migrations"))
+        .persistent(false)
+        .bind(database.text("{keylane}.migrations"))
         .fetch_one(&mut *connection)
         .await
         .map_err(|error| failed("could not look for the migrations", error))?;
@@ -62,10 +65,11 @@ async fn lock_and_read(database: &Database, connection: &mut PgConnection) -> Re
             CREATE TABLE {keylane}.migrations (
                 version int PRIMARY KEY,
                 applied_at timestamptz NOT NULL DEFAULT clock_timestamp())";
-        run(connection, database.sql(create)).await?;
+        run(connection, database.text(create)).await?;
     }
-    let sql = database.sql("SELECT coalesce(max(version), 0) FROM {keylane}.migrations");
+    let sql = database.text("SELECT coalesce(max(version), 0) FROM {keylane}.migrations");
     let at: i32 = sqlx::query_scalar(AssertSqlSafe(sql))
+        .persistent(false)
         .fetch_one(connection)
         .await
         .map_err(|error| failed("could not read the migrations", error))?;

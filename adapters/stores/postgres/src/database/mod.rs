@@ -1,8 +1,9 @@
 //! One database: its connections, their limits, its schema.
 //!
-//! Three groups of connections, so that none starves another: commits have theirs, the heartbeat has one, all else
-//! shares the rest, or the service's own pool. Where a pooler or the service stands between us and the server, nothing
-//! that outlives a transaction can be counted on: then each transaction says its limits itself (rule S3).
+//! Connections are apart, so that none starve others: commits have theirs, the heartbeat has one, each transaction of
+//! a handler's own has one, all else shares the rest, or the service's own pool. Where a pooler or the service stands
+//! between us and the server, nothing that outlives a transaction can be counted on: then each transaction says its
+//! limits itself (rule S3).
 
 mod link;
 mod migrate;
@@ -13,8 +14,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use keylane::{Env, Error, ErrorKind};
-use sqlx::PgPool;
-use sqlx::postgres::PgConnectOptions;
+use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection, PgRow};
+use sqlx::query::{Query, QueryScalar};
+use sqlx::{AssertSqlSafe, FromRow, PgPool, Postgres};
 
 pub(crate) use link::Link;
 
@@ -35,7 +37,12 @@ pub(crate) struct Database {
     /// Connections are ours alone: what is set on one stays.
     own: bool,
     commits: Stash,
+    /// Of commits with writes of handlers. Outside a transaction of ours they only read: where a write has ended it,
+    /// the next one must not go on without.
+    writers: Stash,
     heartbeat: Stash,
+    /// Of handlers that have transactions of their own.
+    handlers: Stash,
     work: Work,
     options: PgConnectOptions,
     /// S3, in milliseconds: less than a third of the session that was registered last.
@@ -44,7 +51,7 @@ pub(crate) struct Database {
 
 #[derive(Debug)]
 enum Work {
-    Ours(Stash),
+    Ours(Box<Stash>),
     Services(PgPool),
 }
 
@@ -58,13 +65,16 @@ impl Database {
         let pooled = config.pooler == Pooler::Transaction;
         let options = options::options(config, pool.as_ref(), pooled)?;
         let stash = |places: u32| Stash::new(options.clone(), places);
+        let careful = |places: u32| stash(places).read_only();
         let database = Self {
             env: env.clone(),
             schema: config.schema.clone(),
             own: !pooled,
             commits: stash(config.commit_connections),
+            writers: careful(config.commit_connections),
             heartbeat: stash(1),
-            work: pool.map_or_else(|| Work::Ours(stash(config.connections_max)), Work::Services),
+            handlers: careful(config.connections_max),
+            work: pool.map_or_else(|| Work::Ours(Box::new(stash(config.connections_max))), Work::Services),
             options: options.clone(),
             limit: AtomicU64::new(0),
         };
@@ -88,9 +98,29 @@ impl Database {
         self.lend(&self.commits).await
     }
 
+    /// A connection to commit by, with writes of handlers.
+    pub(crate) async fn writers(&self) -> Result<Link<'_>, Error> {
+        self.lend(&self.writers).await
+    }
+
     /// The heartbeat's connection.
     pub(crate) async fn heartbeat(&self) -> Result<Link<'_>, Error> {
         self.lend(&self.heartbeat).await
+    }
+
+    /// A connection with an open transaction, for a handler.
+    pub(crate) async fn begin_for_handler(&self) -> Result<PgConnection, Error> {
+        let taken =
+            self.env.timeout("opening a connection", PATIENCE, self.handlers.take_more(&self.env, self));
+        let connection = taken.await.map_err(none_free)??;
+        let mut link = self.adopt(connection);
+        link.begin().await?;
+        Ok(link.lend().expect("it was just adopted"))
+    }
+
+    /// What a handler had, with its transaction.
+    pub(crate) fn adopt(&self, connection: PgConnection) -> Link<'_> {
+        Link::ours(self, self.handlers.adopt(connection, self))
     }
 
     /// A connection for all else.
@@ -117,12 +147,21 @@ impl Database {
         &self.options
     }
 
+    /// Nothing stands between us and the server.
+    pub(crate) fn is_own(&self) -> bool {
+        self.own
+    }
+
     pub(crate) fn env(&self) -> &Env {
         &self.env
     }
 
     /// A statement with our schema's name in it.
-    pub(crate) fn sql(&self, sql: &str) -> String {
+    pub(crate) fn sql(&self, sql: &str) -> Sql {
+        Sql { text: self.text(sql), kept: self.own }
+    }
+
+    fn text(&self, sql: &str) -> String {
         sql.replace("{keylane}", &format!("\"{}\"", self.schema))
     }
 
@@ -143,6 +182,27 @@ impl Database {
             "{set} statement_timeout = {limit}; {set} lock_timeout = {limit}; \
              {set} idle_in_transaction_session_timeout = {limit}"
         )
+    }
+}
+
+/// A statement of ours.
+pub(crate) struct Sql {
+    text: String,
+    /// It stays prepared on its connection.
+    kept: bool,
+}
+
+impl Sql {
+    pub(crate) fn query(&self) -> Query<'static, Postgres, PgArguments> {
+        sqlx::query(AssertSqlSafe(self.text.clone())).persistent(self.kept)
+    }
+
+    /// One that gives one column.
+    pub(crate) fn scalar<T>(&self) -> QueryScalar<'static, Postgres, T, PgArguments>
+    where
+        (T,): for<'r> FromRow<'r, PgRow>,
+    {
+        sqlx::query_scalar(AssertSqlSafe(self.text.clone())).persistent(self.kept)
     }
 }
 

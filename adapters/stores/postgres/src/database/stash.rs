@@ -20,6 +20,8 @@ const REST: Duration = Duration::from_secs(5);
 pub(super) struct Stash {
     options: PgConnectOptions,
     places: Semaphore,
+    resting_max: usize,
+    read_only: bool,
     resting: Mutex<Vec<Resting>>,
 }
 
@@ -33,7 +35,8 @@ struct Resting {
 /// A connection that is lent; dropped, it is closed.
 pub(super) struct Taken<'s> {
     stash: &'s Stash,
-    _place: SemaphorePermit<'s>,
+    /// `None` of one that a handler had.
+    _place: Option<SemaphorePermit<'s>>,
     /// `None` while a write of a handler has it.
     pub(super) connection: Option<PgConnection>,
     limit: Duration,
@@ -41,12 +44,45 @@ pub(super) struct Taken<'s> {
 
 impl Stash {
     pub(super) fn new(options: PgConnectOptions, places: u32) -> Self {
-        Self { options, places: Semaphore::new(places as usize), resting: Mutex::default() }
+        let resting_max = places as usize;
+        Self {
+            options,
+            places: Semaphore::new(resting_max),
+            resting_max,
+            read_only: false,
+            resting: Mutex::default(),
+        }
+    }
+
+    /// The same, with connections that only read outside a transaction that says otherwise.
+    pub(super) fn read_only(mut self) -> Self {
+        self.read_only = true;
+        self
     }
 
     pub(super) async fn take(&self, env: &Env, database: &Database) -> Result<Taken<'_>, Error> {
         let closed = |_| Error::new(ErrorKind::Closed, "the store is closed");
         let place = self.places.acquire().await.map_err(closed)?;
+        self.fill(Some(place), env, database).await
+    }
+
+    /// One more than there are places, for a handler: who runs it bounds how many there are.
+    pub(super) async fn take_more(&self, env: &Env, database: &Database) -> Result<PgConnection, Error> {
+        let mut taken = self.fill(None, env, database).await?;
+        Ok(taken.connection.take().expect("it was just filled in"))
+    }
+
+    /// Takes back what a handler had.
+    pub(super) fn adopt(&self, connection: PgConnection, database: &Database) -> Taken<'_> {
+        Taken { stash: self, _place: None, connection: Some(connection), limit: database.limit() }
+    }
+
+    async fn fill<'s>(
+        &'s self,
+        place: Option<SemaphorePermit<'s>>,
+        env: &Env,
+        database: &Database,
+    ) -> Result<Taken<'s>, Error> {
         let (connection, limit) = loop {
             let rested = self.resting.lock().unwrap_or_else(PoisonError::into_inner).pop();
             let Some(mut rested) = rested else { break self.connect().await? };
@@ -77,7 +113,8 @@ impl Taken<'_> {
         let limit = database.limit();
         if let Some(connection) = self.connection.as_mut().filter(|_| database.own && self.limit != limit) {
             let isolation = "SET default_transaction_isolation = 'read committed'";
-            let sql = format!("{}; {isolation}", database.limits("SET"));
+            let access = format!("SET default_transaction_read_only = {}", self.stash.read_only);
+            let sql = format!("{}; {isolation}; {access}", database.limits("SET"));
             let set = connection.execute(AssertSqlSafe(sql)).await;
             set.map_err(|error| failed("could not set the limits of a connection", error))?;
             self.limit = limit;
@@ -89,7 +126,10 @@ impl Taken<'_> {
     pub(super) fn give(mut self, env: &Env) {
         if let Some(connection) = self.connection.take() {
             let resting = Resting { connection, limit: self.limit, since: env.now() };
-            self.stash.resting.lock().unwrap_or_else(PoisonError::into_inner).push(resting);
+            let mut all = self.stash.resting.lock().unwrap_or_else(PoisonError::into_inner);
+            if all.len() < self.stash.resting_max {
+                all.push(resting);
+            }
         }
     }
 

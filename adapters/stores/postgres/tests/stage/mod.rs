@@ -1,5 +1,8 @@
 //! A schema of its own on the test server, and workers on it.
 
+pub(crate) mod proxy;
+pub(crate) mod worker;
+
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -17,6 +20,10 @@ pub(crate) fn variable(name: &str) -> Option<String> {
     }
     value
 }
+
+/// How often is looked for what must come, and how long is waited in between.
+pub(crate) const TRIES: usize = 3000;
+pub(crate) const PAUSE: std::time::Duration = std::time::Duration::from_millis(20);
 
 /// The stage; without a server the test ends here.
 macro_rules! stage {
@@ -63,8 +70,8 @@ impl Stage {
         PgConnection::connect(&self.url()).await.unwrap()
     }
 
-    pub(crate) async fn run(&self, sql: &'static str) {
-        self.connect().await.execute(sql).await.unwrap();
+    pub(crate) async fn run(&self, sql: &str) {
+        self.connect().await.execute(AssertSqlSafe(sql.to_owned())).await.unwrap();
     }
 
     pub(crate) fn config(&self) -> PostgresConfig {
@@ -123,5 +130,25 @@ impl Drop for Stage {
         if !matches!(dropped, Ok(Ok(_))) {
             println!("the schema {} stays behind: {dropped:?}", self.schema);
         }
+    }
+}
+
+impl Stage {
+    /// Returns when a backend of this schema's store waits for a lock of a row.
+    pub(crate) async fn somebody_waits(&self) {
+        let waiting = format!(
+            "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%{}%'",
+            self.schema
+        );
+        let mut connection = self.connect().await;
+        for _ in 0..TRIES {
+            let count = sqlx::query_scalar(AssertSqlSafe(waiting.clone())).fetch_one(&mut connection).await;
+            let count: i64 = count.unwrap();
+            if count > 0 {
+                return;
+            }
+            self.env.sleep(PAUSE).await;
+        }
+        panic!("nobody waits for a lock, as they should");
     }
 }

@@ -1,0 +1,129 @@
+//! Where ids lie, and that they are found wherever they lie (rule L1).
+
+use keylane::env::Timestamp;
+use keylane::store::{Admission, AttemptRow, CommitEvent, Fate, Unit, Verdict};
+use sqlx::AssertSqlSafe;
+
+use crate::stage::Stage;
+use crate::stage::worker::{Worker, finish};
+
+/// How many rows lie in containers by time, and how many in generations.
+async fn rows(stage: &Stage) -> (i64, i64) {
+    let mut connection = stage.connect().await;
+    let tables: Vec<(i32, bool)> = sqlx::query_as("SELECT id, from_ms IS NOT NULL FROM ledgers")
+        .fetch_all(&mut connection)
+        .await
+        .unwrap();
+    let (mut by_time, mut by_insertion) = (0, 0);
+    for (id, timed) in tables {
+        let count = format!("SELECT count(*) FROM ledger_{id}");
+        let count: i64 = sqlx::query_scalar(AssertSqlSafe(count)).fetch_one(&mut connection).await.unwrap();
+        *(if timed { &mut by_time } else { &mut by_insertion }) += count;
+    }
+    (by_time, by_insertion)
+}
+
+fn tried(id: &str) -> CommitEvent {
+    let row = AttemptRow {
+        generation: 0,
+        offset: 0,
+        id: id.into(),
+        attempts: 1,
+        crashes: 0,
+        started_by: None,
+        first_at: Timestamp::from_micros(0),
+        failure: "no".to_owned(),
+    };
+    CommitEvent { verdict: Verdict::Tried(row), ..finish(0, id) }
+}
+
+async fn commit(worker: &Worker, id: &str) -> Fate {
+    let lease = worker.lease(id).await;
+    let committed = worker.store.commit(&worker.ending(&lease, id, vec![])).await.unwrap();
+    committed.fates.into_iter().next().unwrap()
+}
+
+fn uuid_v7(stage: &Stage, days_ago: u64) -> String {
+    let now = u64::try_from(stage.env.wall().as_micros() / 1000).unwrap();
+    let bytes = stage.env.uuid().into_bytes();
+    let random = std::array::from_fn(|at| bytes[at + 6]);
+    uuid::Builder::from_unix_timestamp_millis(now - days_ago * 86_400_000, &random).into_uuid().to_string()
+}
+
+#[tokio::test]
+async fn l1_an_id_lies_where_its_time_says() {
+    let stage = stage!();
+    let worker = Worker::new(&stage).await;
+    assert_eq!(commit(&worker, &uuid_v7(&stage, 0)).await, Fate::Committed);
+    assert_eq!(rows(&stage).await, (1, 0), "its time is its place");
+    assert_eq!(commit(&worker, &uuid_v7(&stage, 400)).await, Fate::Committed);
+    assert_eq!(rows(&stage).await, (1, 1), "there is no container for that time");
+    assert_eq!(commit(&worker, "42").await, Fate::Committed);
+    assert_eq!(rows(&stage).await, (1, 2), "it has no time");
+}
+
+/// Also by who comes when the container is not written any more, or was not there yet.
+#[tokio::test]
+async fn l1_an_id_is_found_wherever_it_lies() {
+    let stage = stage!();
+    let worker = Worker::new(&stage).await;
+    let (late, early) = (uuid_v7(&stage, 0), uuid_v7(&stage, 0));
+    assert_eq!(commit(&worker, &late).await, Fate::Committed);
+    // As in two days.
+    stage.run("UPDATE ledgers SET closed_at = clock_timestamp() WHERE from_ms IS NOT NULL").await;
+    for _ in 0..2 {
+        assert_eq!(commit(&worker, &late).await, Fate::Duplicate);
+    }
+    assert_eq!(commit(&worker, &early).await, Fate::Committed);
+    assert_eq!(rows(&stage).await, (1, 1), "into the generation");
+    stage.run("UPDATE ledgers SET closed_at = NULL WHERE from_ms IS NOT NULL").await;
+    assert_eq!(commit(&worker, &early).await, Fate::Duplicate);
+    assert_eq!(commit(&worker, "42").await, Fate::Committed);
+    stage.run("UPDATE ledgers SET opened_at = opened_at - interval '10 days'").await;
+    worker.store.sweep("s", std::time::Duration::from_secs(3600 * 24 * 20)).await.unwrap();
+    for id in [&late, &early, "42"] {
+        assert_eq!(commit(&worker, id).await, Fate::Duplicate, "{id} in a generation that is closed");
+        assert_eq!(worker.admit(id, id).await.events, [Admission::Finished], "{id}");
+    }
+    let open: i64 = sqlx::query_scalar("SELECT count(*) FROM ledgers WHERE from_ms IS NULL")
+        .fetch_one(&mut stage.connect().await)
+        .await
+        .unwrap();
+    assert_eq!(open, 2, "a generation was closed, and the next one opened");
+}
+
+/// Two commits of one id, while one of them has not ended: the other waits, and finds out.
+#[tokio::test]
+async fn c2_the_unique_key_is_the_arbiter() {
+    let stage = stage!();
+    let (a, b) = (Worker::new(&stage).await, Worker::new(&stage).await);
+    for (id, long) in [(uuid_v7(&stage, 0), false), ("43".to_owned(), false), ("44".to_owned(), true)] {
+        let (one, two) = (a.lease("one").await, b.lease("two").await);
+        let gate = keylane::conformance::Gate::default();
+        let at = gate.clone();
+        let waits = crate::stage::worker::effect(std::sync::Arc::new(move |tx| {
+            let at = at.clone();
+            Box::pin(async move {
+                at.pass().await;
+                tx.done()
+            })
+        }));
+        let (first, mut second) = (a.ending(&one, &id, vec![waits]), b.ending(&two, &id, vec![]));
+        if long {
+            // With a try in it, a group goes the longer way.
+            second.units.push(Unit { events: vec![tried("45")], effects: vec![] });
+        }
+        let meanwhile = async {
+            gate.reached().await;
+            let waiting = async {
+                stage.somebody_waits().await;
+                gate.open();
+            };
+            tokio::join!(b.store.commit(&second), waiting).0
+        };
+        let (first, second) = tokio::join!(a.store.commit(&first), meanwhile);
+        assert_eq!(first.unwrap().fates, [Fate::Committed]);
+        assert_eq!(second.unwrap().fates[0], Fate::Duplicate, "{id}");
+        b.store.commit(&b.ending(&two, "done", vec![])).await.unwrap();
+    }
+}
