@@ -7,9 +7,9 @@ use async_trait::async_trait;
 use keylane::Error;
 use keylane::broker::Partition;
 use keylane::store::{
-    AdmitBatch, Admitted, ClaimAnswer, ClaimRef, ClaimRequest, CommitGroup, Committed, DeadQuery, Fate,
-    LeaseKey, LeaseRef, NewSession, OwnConnection, Parked, ParkedId, ReleaseAnswer, Renewed, Reposition,
-    Scope, SessionId, Store,
+    AdmitBatch, Admitted, ClaimAnswer, ClaimRef, ClaimRequest, CommitEvent, CommitGroup, Committed,
+    DeadQuery, Fate, LeaseKey, LeaseRef, NewSession, OwnConnection, Parked, ParkedId, ReleaseAnswer, Renewed,
+    Reposition, Scope, SessionId, Store, Verdict,
 };
 
 use crate::meter::METER;
@@ -33,7 +33,10 @@ struct Watched {
 impl Store for Watched {
     async fn commit(&self, group: &CommitGroup) -> Result<Committed, Error> {
         let committed = self.store.commit(group).await?;
-        let finished = committed.fates.iter().filter(|fate| fate.is_committed()).count();
+        // A try or a mark is written as well, and ends nothing.
+        let ends = |event: &CommitEvent| matches!(event.verdict, Verdict::Finish | Verdict::Park(_));
+        let told = group.events().zip(&committed.fates);
+        let finished = told.filter(|(event, fate)| ends(event) && fate.is_committed()).count();
         if finished > 0 {
             (self.tell)(finished as u64);
         }

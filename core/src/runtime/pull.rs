@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::partitions::{self, Partitions};
 use super::shard::yield_once;
 use super::subscription::{Control, Subscription};
-use super::{admit, intake};
+use super::{Item, admit, intake};
 use crate::broker::{Change, Partition, Pulled};
 use crate::delivery::Delivery;
 use crate::error::Error;
@@ -175,7 +175,19 @@ impl Puller {
     }
 
     async fn read_controls(&mut self) {
+        let mut waited = Vec::new();
         for control in self.sub.control.take(usize::MAX) {
+            // What waited for keys is admitted together: a commit frees many of them, and a question each
+            // would cost more than the events.
+            let control = match self.unless_waited(control, &mut waited) {
+                Some(control) => control,
+                None if waited.len() < ADMIT_MAX => continue,
+                None => {
+                    self.rejoin(&mut waited).await;
+                    continue;
+                }
+            };
+            self.rejoin(&mut waited).await;
             match control {
                 Control::NewSession => {
                     self.claim_all_again();
@@ -200,6 +212,29 @@ impl Puller {
                 control => self.read_of_keys(control).await,
             }
         }
+        self.rejoin(&mut waited).await;
+    }
+
+    /// Takes what waited for a key that came to its end, or was kept; another control is given back.
+    fn unless_waited(&self, control: Control, waited: &mut Vec<Item>) -> Option<Control> {
+        let sub = &self.sub;
+        let Some(leases) = &sub.leases else { return Some(control) };
+        match control {
+            Control::KeyOver(tenure) => waited.extend(leases.over(&sub.budget, &tenure)),
+            Control::KeyKept(tenure) => waited.extend(leases.kept(&sub.budget, &tenure)),
+            Control::Rejoin(items) => waited.extend(items),
+            other => return Some(other),
+        }
+        None
+    }
+
+    /// Admits anew what waited (rule A2).
+    async fn rejoin(&self, waited: &mut Vec<Item>) {
+        if let Some(leases) = &self.sub.leases
+            && !waited.is_empty()
+        {
+            admit::leased::rejoin(&self.sub, &*self.store, leases, std::mem::take(waited)).await;
+        }
     }
 
     async fn released(&self, parked: Vec<Parked>) {
@@ -217,15 +252,6 @@ impl Puller {
         let (sub, store) = (&self.sub, &*self.store);
         let Some(leases) = &sub.leases else { return };
         match control {
-            Control::KeyOver(tenure) => {
-                let waiting = leases.over(&sub.budget, &tenure);
-                admit::leased::rejoin(sub, store, leases, waiting).await;
-            }
-            Control::KeyKept(tenure) => {
-                let waiting = leases.kept(&sub.budget, &tenure);
-                admit::leased::rejoin(sub, store, leases, waiting).await;
-            }
-            Control::Rejoin(items) => admit::leased::rejoin(sub, store, leases, items).await,
             Control::Freed(keys) => {
                 let freed = leases.freed(&sub.budget, &keys);
                 admit::leased::pass_over(sub, store, leases, freed.unwanted).await;
