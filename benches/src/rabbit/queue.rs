@@ -78,7 +78,7 @@ async fn fill(uri: &str, name: &str, records: impl Iterator<Item = Record>) -> R
     let mut records = records.peekable();
     let mut events = 0;
     while records.peek().is_some() {
-        let outgoing = |record| Outgoing { target: name.to_owned().into(), record };
+        let outgoing = |record| Outgoing { target: name.to_owned(), record };
         for published in publisher.publish(records.by_ref().take(PUBLISHED).map(outgoing).collect()).await {
             published?;
             events += 1;
