@@ -2,7 +2,7 @@
 //!
 //! # The journey of a message
 //!
-//! One task of a [`consumer`] supervises its connection: it opens it, checks the `topology`, consumes, and leaves
+//! One task of a `consumer` supervises its connection: it opens it, checks the `topology`, consumes, and leaves
 //! deliveries in the inbox, from which `pull` takes them. A second task tells the broker what became of them, in the
 //! order of the calls. When anything of the connection ends, all of it is torn down, the epoch grows, what was
 //! delivered is void ([`Change::Void`](keylane::broker::Change::Void)), and a new one is opened after a wait with jitter.
