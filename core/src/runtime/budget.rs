@@ -20,6 +20,7 @@ pub(crate) struct Budget {
 
 /// What is left of one bound; below zero for what came in the same pull as the last that fitted.
 struct Allowance {
+    all: i64,
     messages: AtomicI64,
     bytes: AtomicI64,
 }
@@ -73,6 +74,13 @@ impl Budget {
         self.grew.notify_one();
     }
 
+    /// Completes when nothing is in flight and nothing waits; cancel-safe, one waiter.
+    pub(crate) async fn empty(&self) {
+        while !(self.flight.is_whole() && self.waiting.is_whole()) {
+            self.grew.notified().await;
+        }
+    }
+
     /// Completes when there are credits; cancel-safe, one waiter.
     pub(crate) async fn available(&self) {
         while self.credits() == 0 {
@@ -83,7 +91,12 @@ impl Budget {
 
 impl Allowance {
     fn new(messages: usize, bytes: usize) -> Self {
-        Self { messages: AtomicI64::new(signed(messages)), bytes: AtomicI64::new(signed(bytes)) }
+        let all = signed(messages);
+        Self { all, messages: AtomicI64::new(all), bytes: AtomicI64::new(signed(bytes)) }
+    }
+
+    fn is_whole(&self) -> bool {
+        self.messages.load(Ordering::Acquire) >= self.all
     }
 
     fn is_left(&self) -> bool {

@@ -221,6 +221,8 @@ impl Worker {
             self.env.timeout("a dropped handler", CLOSE_WITHIN, leases.empty()).await.ok();
         }
         self.env.timeout("the last commits", CLOSE_WITHIN, sub.committer.flush_all()).await.ok();
+        // The keys are gone with the answer; what their last events are settled with follows from the shards.
+        self.env.timeout("the last events", CLOSE_WITHIN, sub.budget.empty()).await.ok();
         self.env.timeout("the last settlements", CLOSE_WITHIN, settle::all(sub)).await.ok();
         sub.consumer.close(CLOSE_WITHIN).await;
     }

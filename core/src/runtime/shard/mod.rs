@@ -309,6 +309,10 @@ impl Shard {
 
     /// An event that is over: its end is durable.
     fn let_go(&mut self, item: Item) {
+        // Not what came counts as a key's turn: a backlog would use it up before anything of it ran.
+        if let Some(of) = item.tenure.key() {
+            of.ends_one();
+        }
         self.over(item, Some(Settlement::Ack));
     }
 

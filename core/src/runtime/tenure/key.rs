@@ -8,8 +8,8 @@ pub(crate) struct OfKey {
     pub(crate) lease: LeaseRef,
     /// Rule T1: how many more events are marked before they run.
     marks_left: AtomicUsize,
-    /// Events that came under it (rule S9).
-    came: AtomicUsize,
+    /// Events that ended under it (rule S9).
+    ended: AtomicUsize,
     /// It is not one key's: it is kept as long as its session.
     kept: bool,
     /// The store has it back.
@@ -24,7 +24,7 @@ impl OfKey {
         Self {
             lease,
             marks_left: AtomicUsize::new(marks),
-            came: AtomicUsize::new(0),
+            ended: AtomicUsize::new(0),
             kept: false,
             over: AtomicBool::new(false),
         }
@@ -41,14 +41,18 @@ impl OfKey {
 
     /// One more event under it; true when it is to be marked before it runs.
     pub(crate) fn comes(&self) -> bool {
-        self.came.fetch_add(1, Ordering::Relaxed);
         let left = |left: usize| left.checked_sub(1);
         self.marks_left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, left).is_ok()
     }
 
+    /// One event less to do under it.
+    pub(crate) fn ends_one(&self) {
+        self.ended.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// It served its turn: who waits for the key is next.
     pub(crate) fn had_its_turn(&self) -> bool {
-        self.came.load(Ordering::Relaxed) >= TURNS_MAX && !mutant!("s9-never-yields")
+        self.ended.load(Ordering::Relaxed) >= TURNS_MAX && !mutant!("s9-never-yields")
     }
 
     /// The store has it back.
