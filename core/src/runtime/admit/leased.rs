@@ -111,7 +111,7 @@ fn sort_out(sub: &Arc<Subscription>, leases: &Leases, answered: Answered) {
                 }
             }
         }
-        judge(&mut item, said);
+        judge(sub, &mut item, said);
         fresh.push(item);
     }
     sub.chain.trace.duplicates(known.len());
@@ -235,11 +235,11 @@ const LOOK_EVERY: std::time::Duration = std::time::Duration::from_millis(500);
 const HEARD: std::time::Duration = std::time::Duration::from_millis(5);
 
 /// What earlier owners left of an event, as the store said it with the lease.
-pub(super) fn recall(item: &mut Item, said: Admission) {
+pub(super) fn recall(sub: &Subscription, item: &mut Item, said: Admission) {
     let Admission::Tried(row) = said else { return };
     // Of what was here before, memory may know more than the store yet.
     let known = item.attempts();
-    intake::recall(item, Some(*row), false);
+    intake::recall(sub, item, Some(*row), false);
     let history = item.history();
     history.attempts = history.attempts.max(known);
 }
