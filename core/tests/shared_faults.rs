@@ -100,3 +100,17 @@ async fn t1_a_session_that_its_living_worker_lost_is_no_death_of_its_events() {
     assert!(stage.runs.load(Ordering::Relaxed) > 3, "it was interrupted again and again");
     assert_eq!(stage.ends.load(Ordering::Relaxed), 1);
 }
+
+#[tokio::test]
+async fn two_subscriptions_of_one_group_and_source_are_refused() {
+    let stage = Stage::new();
+    let own = |name| {
+        format!(
+            "[subscription.{name}]\nsource = \"orders\"\ngroup = \"g\"\nconcurrency = 2\nbudget = {{ messages_max = 2 }}\n"
+        )
+    };
+    let two = own("a") + &own("b");
+    let started = stage.start(1, &two, &["a", "b"]).await;
+    let error = started.err().expect("each would take the other's leases");
+    assert!(error.to_string().contains("group"), "{error}");
+}
