@@ -114,3 +114,20 @@ async fn two_subscriptions_of_one_group_and_source_are_refused() {
     let error = started.err().expect("each would take the other's leases");
     assert!(error.to_string().contains("group"), "{error}");
 }
+
+#[tokio::test]
+async fn s7_what_the_dead_left_goes_without_a_ledger_as_well() {
+    let stage = Stage::new();
+    stage.publish("1").await;
+    let one = "[subscription.service]\nsource = \"orders\"\nconcurrency = 2\nledger = { mode = \"off\", keep = \"30m\" }\n";
+    let (env, handle) = stage.start(1, one, &["service"]).await.unwrap();
+    stage.clock.pass(Duration::from_secs(1)).await;
+    env.abandon();
+    drop(handle);
+    // Nobody comes for its key again.
+    stage.queues.delete("orders");
+    stage.queues.create("orders");
+    let _b = stage.start(2, one, &["service"]).await.unwrap();
+    stage.clock.pass(Duration::from_secs(33 * 60)).await;
+    assert_eq!(stage.memory.leases_held().await, 0, "a lease of a session that is gone");
+}
