@@ -8,7 +8,7 @@ use std::time::Duration;
 use keylane::broker::{Broker, Outgoing};
 use keylane::event::Record;
 use keylane::memory::{Memory, MemoryQueues};
-use keylane::store::Store;
+use keylane::store::{Death, Reason, Store};
 use keylane::{Admin, Env, Error, Failure, Handle, RawEvent, Routes, Runtime, State};
 
 use super::paused::Clock;
@@ -130,4 +130,22 @@ async fn s7_what_the_dead_left_goes_without_a_ledger_as_well() {
     let _b = stage.start(2, one, &["service"]).await.unwrap();
     stage.clock.pass(Duration::from_secs(33 * 60)).await;
     assert_eq!(stage.memory.leases_held().await, 0, "a lease of a session that is gone");
+}
+
+#[tokio::test]
+async fn t1_one_lease_for_all_keys_does_not_hide_who_kills_its_worker() {
+    let stage = Stage::new();
+    stage.publish("1").await;
+    let one = "[subscription.service]\nsource = \"orders\"\nconcurrency = 2\nlock = \"local\"\n";
+    for number in 1..=8 {
+        let (env, handle) = stage.start(number, one, &["service"]).await.unwrap();
+        stage.clock.pass(Duration::from_secs(1)).await;
+        env.abandon();
+        drop(handle);
+        stage.queues.cut("orders");
+    }
+    let store: Arc<dyn Store> = stage.memory.worker(&stage.env);
+    let dead = Admin::new(store).dead_letters("service", None, 10).await.unwrap();
+    let reasons: Vec<_> = dead.iter().map(|row| row.reason).collect();
+    assert_eq!(reasons, [Reason::Dead(Death::Crashes)], "{} deaths", stage.runs.load(Ordering::Relaxed));
 }

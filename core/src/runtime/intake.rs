@@ -60,6 +60,9 @@ pub(crate) fn take_in_leased(
             // What the next delivery of it will not be known by can't be handled once.
             item.ledger = None;
             item.history().dead = Some((Death::Undecodable, NO_ID.to_owned()));
+        } else if by_id && leases.local && delivery.attempt != Some(1) {
+            // Rule T1: no lease says that somebody died with it, but it was handed over before.
+            item.history().mark = Mark::Wanted;
         }
         item
     });
