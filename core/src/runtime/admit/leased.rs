@@ -13,7 +13,7 @@ use crate::runtime::leases::{Asked, Leases, enter};
 use crate::runtime::settings::LedgerMode;
 use crate::runtime::subscription::{Control, Subscription};
 use crate::runtime::tenure::Tenure;
-use crate::store::{Admission, AdmitBatch, AdmitEvent, Admitted, LeaseAnswer, SessionId, Store};
+use crate::store::{Admission, AdmitBatch, AdmitEvent, Admitted, LeaseAnswer, LeaseKey, SessionId, Store};
 
 /// Events of one subscription go to their keys, to wait for their leases, or are over.
 pub(super) async fn admit(sub: &Arc<Subscription>, store: &dyn Store, leases: &Leases, items: Vec<Item>) {
@@ -213,7 +213,7 @@ pub(crate) async fn listen(sub: Arc<Subscription>, store: Arc<dyn Store>) {
         let session = sub.committer.session();
         match sub.env.timeout("a free lease", LOOK_EVERY, store.freed(session)).await {
             Ok(Ok(keys)) if !keys.is_empty() => {
-                sub.control.send(Control::Freed(keys));
+                tell_all(&sub, &keys);
                 // Until they were asked for, the store says the same again.
                 sub.env.sleep(HEARD).await;
             }
@@ -224,6 +224,17 @@ pub(crate) async fn listen(sub: Arc<Subscription>, store: Arc<dyn Store>) {
             }
             // What only time frees is noticed by the next look.
             Err(_) => {}
+        }
+    }
+}
+
+/// The store tells of all that the session waits for, and may tell it once: whoever hears it passes it on to every
+/// subscription that it concerns.
+fn tell_all(sub: &Subscription, keys: &[LeaseKey]) {
+    for other in sub.committer.subscriptions() {
+        let own: Vec<_> = keys.iter().filter(|key| key.scope == other.settings.scope).cloned().collect();
+        if let Some(leases) = other.leases.as_ref().filter(|_| !own.is_empty()) {
+            leases.tell(|| other.control.send(Control::Freed(own)));
         }
     }
 }
