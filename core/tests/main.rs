@@ -11,6 +11,7 @@ mod order;
 mod paused;
 mod service;
 mod shared;
+mod shared_faults;
 mod signals;
 mod trace;
 mod ui;

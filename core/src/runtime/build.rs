@@ -261,11 +261,14 @@ fn plan_all(
     brokers: &BTreeMap<String, Arc<dyn Broker>>,
 ) -> Result<Vec<Planned>, Error> {
     config.check_order(|subscription| brokers[&subscription.broker].capabilities().ordered)?;
-    let mut planned = Vec::new();
+    let mut planned: Vec<Planned> = Vec::new();
     for (name, routes) in routes {
         let subscription = &config.subscriptions[&name];
         let broker = brokers[&subscription.broker].clone();
         let settings = plan::subscription(subscription, &broker.capabilities())?;
+        if let Some(other) = planned.iter().find(|other| other.settings.scope == settings.scope) {
+            return Err(plan::twice(subscription, &other.settings.name));
+        }
         planned.push(Planned { settings, routes, broker });
     }
     Ok(planned)

@@ -60,6 +60,9 @@ pub(crate) fn take_in_leased(
             // What the next delivery of it will not be known by can't be handled once.
             item.ledger = None;
             item.history().dead = Some((Death::Undecodable, NO_ID.to_owned()));
+        } else if by_id && leases.local && delivery.attempt != Some(1) {
+            // Rule T1: no lease says that somebody died with it, but it was handed over before.
+            item.history().mark = Mark::Wanted;
         }
         item
     });
@@ -138,7 +141,7 @@ pub(crate) fn take_in_released(sub: &Arc<Subscription>, released: Vec<Parked>) -
         // In another generation the offset may be another event's.
         let own = progress.tried.get(&parked.offset).is_some_and(|row| row.id == item.id());
         let tried = if own { progress.tried.remove(&parked.offset) } else { None };
-        recall(&mut item, tried, mark);
+        recall(sub, &mut item, tried, mark);
         was_parked(&mut item, parked);
         items.push(item);
     }
@@ -192,7 +195,7 @@ fn take_in_run(
                 let mut item = item_of(sub, tenure, delivery.record, delivery.place, tenure.generation);
                 // A released letter of another generation may have left tries under the same offset.
                 let tried = tried.filter(|row| row.id == item.id());
-                recall(&mut item, tried, mark);
+                recall(sub, &mut item, tried, mark);
                 items.push(item);
             }
             Delivered::AlreadyFinished => finished += 1,
@@ -287,7 +290,7 @@ fn digest(envelope: &Envelope) -> PayloadHash {
 }
 
 /// What earlier owners left of an event (rule T1).
-pub(crate) fn recall(item: &mut Item, tried: Option<AttemptRow>, mark: bool) {
+pub(crate) fn recall(sub: &Subscription, item: &mut Item, tried: Option<AttemptRow>, mark: bool) {
     if mark && tried.is_none() {
         item.history().mark = Mark::Wanted;
     }
@@ -295,12 +298,13 @@ pub(crate) fn recall(item: &mut Item, tried: Option<AttemptRow>, mark: bool) {
     let history = item.history();
     history.row = true;
     history.attempts = row.attempts;
-    // Begun, and not ended by who began it: that worker died with it.
-    let died = row.started_by.is_some();
+    // Begun, and not ended by who began it: that worker died with it, unless that is us, who lost a session.
+    let begun = row.started_by.is_some();
+    let died = row.started_by.is_some_and(|session| !sub.committer.had(session));
     history.crashes = row.crashes + u32::from(died && !mutant!("t1-deaths-are-not-counted"));
     history.first_at = Some(row.first_at);
     history.failures = if row.failure.is_empty() { Vec::new() } else { vec![row.failure] };
-    if mark || died {
+    if mark || begun {
         history.mark = Mark::Wanted;
     }
 }

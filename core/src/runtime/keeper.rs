@@ -56,8 +56,12 @@ impl Keeper {
     }
 
     async fn keep(&self) {
+        let mut renewed = None;
         loop {
             let pause = self.worker.session / 3;
+            // Beside the pause: the next renewal must not be late because the list is.
+            let meanwhile =
+                futures_util::future::join(self.env.sleep(pause), self.compare(renewed.take(), pause));
             tokio::select! { biased;
                 () = self.committer.lost().wait() => {
                     let lost = self.committer.lost().take(usize::MAX);
@@ -65,13 +69,14 @@ impl Keeper {
                         self.begin_anew().await;
                     }
                 }
-                () = self.env.sleep(pause) => self.renew().await,
+                _ = meanwhile => renewed = self.renew().await,
             }
         }
     }
 
-    /// Renews until the store answers. The promise ends by the clocks, whatever the store does.
-    async fn renew(&self) {
+    /// Renews until the store answers. The promise ends by the clocks, whatever the store does. Gives the session
+    /// whose leases are to be compared.
+    async fn renew(&self) -> Option<SessionId> {
         loop {
             let session = self.committer.session();
             let leased = self.leased();
@@ -84,12 +89,12 @@ impl Keeper {
                         if mutant!("s4-promise-from-the-answer") { Sent::now(&self.env) } else { sent };
                     self.promise.renewed(sent);
                     self.pass_on(renewed);
-                    if !leased.is_empty() {
-                        self.compare(session, limit).await;
-                    }
-                    return;
+                    return (!leased.is_empty()).then_some(session);
                 }
-                Err(error) if error.kind() == ErrorKind::SessionLost => return self.begin_anew().await,
+                Err(error) if error.kind() == ErrorKind::SessionLost => {
+                    self.begin_anew().await;
+                    return None;
+                }
                 Err(error) => {
                     tracing::warn!(%error, "the session was not renewed, trying again");
                     self.promise.enforce();
@@ -136,10 +141,8 @@ impl Keeper {
     }
 
     /// Rule S7: what the store says that we hold is compared with what there is here.
-    async fn compare(&self, session: SessionId, limit: Duration) {
-        if mutant!("s7-no-comparison") {
-            return;
-        }
+    async fn compare(&self, session: Option<SessionId>, limit: Duration) {
+        let Some(session) = session.filter(|_| !mutant!("s7-no-comparison")) else { return };
         let held = self.env.timeout("the list of leases", limit, self.store.leases(session)).await;
         match held.and_then(std::convert::identity) {
             Ok(held) => {

@@ -85,6 +85,16 @@ pub(super) fn subscription(
     })
 }
 
+/// One worker has one session: under one scope two subscriptions would take each other's claims and leases.
+pub(super) fn twice(subscription: &config::Subscription, other: &str) -> Error {
+    let what = format!(
+        "is {:?}, as is that of subscription {other:?}, which reads the same source of the same broker; give each a group \
+         of its own, or handle all kinds in one subscription",
+        subscription.group()
+    );
+    subscription.section.refuse("group", &what)
+}
+
 fn retry(retry: &config::RetryConfig) -> RetryPolicy {
     RetryPolicy {
         attempts_max: retry.attempts_max,

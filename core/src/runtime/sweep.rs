@@ -1,4 +1,4 @@
-//! Retention: forgetting ledger rows that are older than a subscription keeps them, by dropping.
+//! Retention: forgetting ledger rows that are older than a subscription keeps them, by dropping, and what the dead left.
 
 use std::sync::Arc;
 
@@ -17,7 +17,8 @@ pub(crate) async fn run(
     loop {
         for subscription in &subscriptions {
             let settings = &subscription.settings;
-            if settings.ledger != LedgerMode::Id {
+            // Without a ledger too: the leases of the dead, and tries of events that don't come again (rule S7).
+            if settings.ledger != LedgerMode::Id && subscription.leases.is_none() {
                 continue;
             }
             match store.sweep(&settings.group, settings.keep).await {

@@ -98,13 +98,20 @@ BEGIN
 END $$;
 
 -- Sees to it that a subscription can be written: a generation, and the containers of yesterday to the day after
--- tomorrow. Whoever gets there first makes them.
+-- tomorrow. Whoever gets there first makes them. Days that are over for a day close before: ids that are two days old
+-- go into the generation from now on, so that none lies in a container that is dropped before the id was kept for long
+-- enough. And after a time without anybody, a day between two open ones would have no place at all.
 CREATE FUNCTION {keylane}.ledger_open(p_subscription text) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
     c_day CONSTANT bigint := 86400000;
-    v_today bigint := floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint / c_day * c_day;
+    v_now bigint;
+    v_today bigint;
 BEGIN
     PERFORM pg_advisory_xact_lock({keylane}.ledger_key(p_subscription));
+    v_now := floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint;
+    v_today := v_now / c_day * c_day;
+    UPDATE {keylane}.ledgers SET closed_at = clock_timestamp()
+    WHERE subscription = p_subscription AND closed_at IS NULL AND to_ms <= v_now - c_day;
     PERFORM {keylane}.ledger_create(p_subscription, NULL, NULL);
     FOR at IN -1..2 LOOP
         PERFORM {keylane}.ledger_create(p_subscription, v_today + at * c_day, v_today + (at + 1) * c_day);
@@ -130,27 +137,51 @@ BEGIN
         WHERE subscription = p_subscription AND broker = p_broker AND source = p_source);
 END $$;
 
+-- Whether there is anything for a sweep to do. It waits for every commit that runs, and lets none begin: with many
+-- workers, each of which sweeps every minute, that must not be for nothing.
+CREATE FUNCTION {keylane}.sweep_is_due(p_subscription text, p_before timestamptz, p_turn interval) RETURNS boolean
+LANGUAGE plpgsql AS $$
+DECLARE
+    c_day CONSTANT bigint := 86400000;
+    v_now bigint := floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint;
+    v_scopes int[];
+BEGIN
+    IF NOT EXISTS (SELECT FROM {keylane}.ledgers WHERE subscription = p_subscription) THEN
+        RETURN false;
+    END IF;
+    -- One day's container is to be closed or dropped, a generation has had its turn, the newest day is not there.
+    IF EXISTS (SELECT FROM {keylane}.ledgers WHERE subscription = p_subscription AND (closed_at <= p_before
+            OR closed_at IS NULL AND (to_ms <= v_now - c_day
+                OR from_ms IS NULL AND opened_at <= clock_timestamp() - p_turn)))
+        OR NOT EXISTS (SELECT FROM {keylane}.ledgers WHERE subscription = p_subscription AND closed_at IS NULL
+            AND from_ms = v_now / c_day * c_day + 2 * c_day)
+    THEN
+        RETURN true;
+    END IF;
+    SELECT array_agg(id) INTO v_scopes FROM {keylane}.scopes WHERE subscription = p_subscription;
+    RETURN EXISTS (SELECT FROM {keylane}.sessions WHERE expires_at <= p_before)
+        OR EXISTS (SELECT FROM {keylane}.tries WHERE scope = ANY (v_scopes) AND written_at <= p_before)
+        OR EXISTS (SELECT FROM {keylane}.leases l
+            WHERE l.scope = ANY (v_scopes) AND (l.owner IS NULL OR l.since <= p_before)
+                AND NOT EXISTS (SELECT FROM {keylane}.sessions s WHERE s.id = coalesce(l.owner, l.kept_for))
+                AND NOT EXISTS (SELECT FROM {keylane}.lease_waits w WHERE w.scope = l.scope AND w.key = l.key));
+END $$;
+
 -- Retention: opens, closes and drops containers; gives how many were dropped.
 CREATE FUNCTION {keylane}.sweep(p_subscription text, p_keep_us bigint) RETURNS bigint LANGUAGE plpgsql AS $$
 DECLARE
-    c_day CONSTANT bigint := 86400000;
     v_keep interval := p_keep_us * interval '1 microsecond';
     v_now timestamptz;
     v_ledger {keylane}.ledgers;
     v_dropped bigint := 0;
 BEGIN
     PERFORM {keylane}.check_isolation();
-    IF NOT EXISTS (SELECT FROM {keylane}.ledgers WHERE subscription = p_subscription) THEN
+    IF NOT {keylane}.sweep_is_due(p_subscription, clock_timestamp() - v_keep, v_keep / 4) THEN
         RETURN 0;
     END IF;
     -- From here on no commit writes the ledger: what is closed now has no row that is younger.
     PERFORM {keylane}.ledger_open(p_subscription);
     v_now := clock_timestamp();
-    -- By time: ids that are two days old go into the generation from now on, so that none lies in a container that
-    -- is dropped before the id was kept for long enough.
-    UPDATE {keylane}.ledgers SET closed_at = v_now
-    WHERE subscription = p_subscription AND closed_at IS NULL
-        AND to_ms <= floor(extract(epoch FROM v_now) * 1000) - c_day;
     -- A keep time is spread over four generations: rows live at most that part longer than asked.
     FOR v_ledger IN SELECT * FROM {keylane}.ledgers WHERE subscription = p_subscription AND from_ms IS NULL
         AND closed_at IS NULL AND opened_at <= v_now - v_keep / 4

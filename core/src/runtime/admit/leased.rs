@@ -13,7 +13,7 @@ use crate::runtime::leases::{Asked, Leases, enter};
 use crate::runtime::settings::LedgerMode;
 use crate::runtime::subscription::{Control, Subscription};
 use crate::runtime::tenure::Tenure;
-use crate::store::{Admission, AdmitBatch, AdmitEvent, Admitted, LeaseAnswer, SessionId, Store};
+use crate::store::{Admission, AdmitBatch, AdmitEvent, Admitted, LeaseAnswer, LeaseKey, SessionId, Store};
 
 /// Events of one subscription go to their keys, to wait for their leases, or are over.
 pub(super) async fn admit(sub: &Arc<Subscription>, store: &dyn Store, leases: &Leases, items: Vec<Item>) {
@@ -113,7 +113,7 @@ fn sort_out(sub: &Arc<Subscription>, leases: &Leases, answered: Answered) {
                 }
             }
         }
-        judge(&mut item, said);
+        judge(sub, &mut item, said);
         fresh.push(item);
     }
     sub.chain.trace.duplicates(known.len());
@@ -207,7 +207,7 @@ pub(crate) async fn listen(sub: Arc<Subscription>, store: Arc<dyn Store>) {
         let session = sub.committer.session();
         match sub.env.timeout("a free lease", LOOK_EVERY, store.freed(session)).await {
             Ok(Ok(keys)) if !keys.is_empty() => {
-                sub.control.send(Control::Freed(keys));
+                tell_all(&sub, &keys);
                 // Until they were asked for, the store says the same again.
                 sub.env.sleep(HEARD).await;
             }
@@ -222,6 +222,17 @@ pub(crate) async fn listen(sub: Arc<Subscription>, store: Arc<dyn Store>) {
     }
 }
 
+/// The store tells of all that the session waits for, and may tell it once: whoever hears it passes it on to every
+/// subscription that it concerns.
+fn tell_all(sub: &Subscription, keys: &[LeaseKey]) {
+    for other in sub.committer.subscriptions() {
+        let own: Vec<_> = keys.iter().filter(|key| key.scope == other.settings.scope).cloned().collect();
+        if let Some(leases) = other.leases.as_ref().filter(|_| !own.is_empty()) {
+            leases.tell(|| other.control.send(Control::Freed(own)));
+        }
+    }
+}
+
 /// What comes free without a word, because its owner died, is noticed after so long.
 const LOOK_EVERY: std::time::Duration = std::time::Duration::from_millis(500);
 
@@ -229,11 +240,11 @@ const LOOK_EVERY: std::time::Duration = std::time::Duration::from_millis(500);
 const HEARD: std::time::Duration = std::time::Duration::from_millis(5);
 
 /// What earlier owners left of an event, as the store said it with the lease.
-pub(super) fn recall(item: &mut Item, said: Admission) {
+pub(super) fn recall(sub: &Subscription, item: &mut Item, said: Admission) {
     let Admission::Tried(row) = said else { return };
     // Of what was here before, memory may know more than the store yet.
     let known = item.attempts();
-    intake::recall(item, Some(*row), false);
+    intake::recall(sub, item, Some(*row), false);
     let history = item.history();
     history.attempts = history.attempts.max(known);
 }

@@ -36,7 +36,7 @@ pub(crate) async fn admit(sub: &Arc<Subscription>, store: &dyn Store, items: Vec
         match answer {
             Admission::Finished | Admission::Parked => known.push(item),
             said => {
-                judge(&mut item, said);
+                judge(sub, &mut item, said);
                 fresh.push(item);
             }
         }
@@ -47,11 +47,11 @@ pub(crate) async fn admit(sub: &Arc<Subscription>, store: &dyn Store, items: Vec
 }
 
 /// What goes to its lane, with what the store knows of it.
-fn judge(item: &mut Item, said: Admission) {
+fn judge(sub: &Subscription, item: &mut Item, said: Admission) {
     match said {
         // Rule L4: a dead letter in its lane's turn.
         Admission::Conflict => item.history().dead = Some((Death::Conflict, CONFLICT.to_owned())),
-        said => leased::recall(item, said),
+        said => leased::recall(sub, item, said),
     }
 }
 

@@ -36,7 +36,8 @@ pub(crate) struct Pending {
 pub(crate) struct Committer {
     env: Env,
     store: Arc<dyn Store>,
-    session: Mutex<SessionId>,
+    /// Those that this process had last; the present one is the last of them.
+    sessions: Mutex<Vec<SessionId>>,
     inbox: Mailbox<Letter>,
     /// Tenures with something finished that is not in the store's position yet, each at most once.
     dirty: Mailbox<Arc<Tenure>>,
@@ -60,6 +61,9 @@ const UNITS_MAX: usize = 4096;
 /// The least time between two groups that hold nothing but positions.
 const POSITIONS_EVERY: Duration = Duration::from_millis(50);
 
+/// So many sessions of its own a worker remembers.
+const SESSIONS_MAX: usize = 64;
+
 /// How long to wait before a group is tried again that the store could not take.
 const AGAIN_AFTER: Duration = Duration::from_millis(50);
 const AGAIN_MAX: Duration = Duration::from_secs(2);
@@ -69,7 +73,7 @@ impl Committer {
         Self {
             env,
             store,
-            session: Mutex::new(session),
+            sessions: Mutex::new(vec![session]),
             inbox: Mailbox::new(),
             dirty: Mailbox::new(),
             subscriptions: Mutex::new(Vec::new()),
@@ -82,7 +86,12 @@ impl Committer {
     }
 
     pub(crate) fn session(&self) -> SessionId {
-        *lock(&self.session)
+        *lock(&self.sessions).last().expect("it began with one")
+    }
+
+    /// A session of this very process, be it lost: it lives, and so nothing died with that session.
+    pub(crate) fn had(&self, session: SessionId) -> bool {
+        lock(&self.sessions).contains(&session)
     }
 
     /// Opens transactions for handlers, under the session of that moment.
@@ -95,7 +104,11 @@ impl Committer {
     }
 
     pub(crate) fn new_session(&self, session: SessionId) {
-        *lock(&self.session) = session;
+        let mut sessions = lock(&self.sessions);
+        if sessions.len() == SESSIONS_MAX {
+            sessions.remove(0);
+        }
+        sessions.push(session);
     }
 
     pub(crate) fn commit(&self, pending: impl Iterator<Item = Pending>) {

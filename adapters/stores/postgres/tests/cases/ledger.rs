@@ -2,7 +2,7 @@
 
 use keylane::env::Timestamp;
 use keylane::store::{Admission, AttemptRow, CommitEvent, Fate, Unit, Verdict};
-use sqlx::AssertSqlSafe;
+use sqlx::{AssertSqlSafe, Executor};
 
 use crate::stage::Stage;
 use crate::stage::worker::{Worker, finish};
@@ -126,4 +126,33 @@ async fn c2_the_unique_key_is_the_arbiter() {
         assert_eq!(second.unwrap().fates[0], Fate::Duplicate, "{id}");
         b.store.commit(&b.ending(&two, "done", vec![])).await.unwrap();
     }
+}
+
+/// After days without anybody another source opens containers: those between belong into the generation.
+#[tokio::test]
+async fn l1_a_day_between_open_containers_has_a_place() {
+    let stage = stage!();
+    let worker = Worker::new(&stage).await;
+    assert_eq!(commit(&worker, "42").await, Fate::Committed);
+    let past = "UPDATE ledgers SET from_ms = from_ms - 518400000, to_ms = to_ms - 518400000 WHERE from_ms IS NOT NULL";
+    stage.run(past).await;
+    stage.run("SELECT intern('s', 'b', 'another')").await;
+    assert_eq!(commit(&worker, &uuid_v7(&stage, 3)).await, Fate::Committed);
+    assert_eq!(rows(&stage).await, (0, 2), "there is no container for that time");
+}
+
+/// Each worker sweeps every minute, and a sweep that changes something has the ledger alone.
+#[tokio::test]
+async fn a_sweep_with_nothing_to_do_waits_for_no_commit() {
+    let stage = stage!();
+    let worker = Worker::new(&stage).await;
+    assert_eq!(commit(&worker, "42").await, Fate::Committed);
+    let mut other = stage.connect().await;
+    let commits = "BEGIN; SELECT hold_ledgers(ARRAY(SELECT id FROM scopes))";
+    other.execute(AssertSqlSafe(commits.to_owned())).await.unwrap();
+    let day = std::time::Duration::from_secs(3600 * 24);
+    let swept = worker.store.sweep("s", 7 * day);
+    let swept = stage.env.timeout("a sweep", std::time::Duration::from_secs(30), swept).await;
+    assert_eq!(swept.expect("it waits for a commit").unwrap(), 0);
+    other.execute(AssertSqlSafe("COMMIT".to_owned())).await.unwrap();
 }
