@@ -120,14 +120,15 @@ impl Account {
                 wrong.push(format!("{event} is dead twice"));
             }
             let failures = seen.failures.get(&event.id()).copied().unwrap_or(0);
-            let kills = seen.kills.get(&event).copied().unwrap_or(0);
+            // By id, as tries are counted: of two payloads under one id the other may have killed.
+            let kills = seen.kills.get(&event.id()).copied().unwrap_or(0);
             let (reason, attempts) = (row.reason, row.attempts);
             let fine = match reason {
                 // More, where the last verdict was excluded, or a release was tried.
                 Reason::Dead(Death::Exhausted) => attempts <= failures && attempts >= ATTEMPTS_MAX,
                 Reason::Dead(Death::Rejected) => mix.is_poison(event) && attempts <= failures,
                 Reason::Dead(Death::Conflict) => mix.is_conflicted(event),
-                Reason::Dead(Death::Crashes) => mix.is_fatal(event) && kills >= CRASHES_MAX,
+                Reason::Dead(Death::Crashes) => mix.is_fatal(event.id()) && kills >= CRASHES_MAX,
                 _ => false,
             };
             if !fine {
