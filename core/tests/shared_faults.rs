@@ -111,7 +111,7 @@ async fn two_subscriptions_of_one_group_and_source_are_refused() {
     };
     let two = own("a") + &own("b");
     let started = stage.start(1, &two, &["a", "b"]).await;
-    let error = started.err().expect("each would take the other's leases");
+    let Err(error) = started else { panic!("each would take the other's leases") };
     assert!(error.to_string().contains("group"), "{error}");
 }
 
