@@ -5,6 +5,7 @@
 //! (rule A2). The task that pulls takes leases; whatever empties a key gives its lease back (rule S7).
 
 mod keys;
+mod scene;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -17,11 +18,12 @@ use super::Item;
 use super::budget::Budget;
 use super::tenure::{OfKey, Tenure};
 use crate::env::Env;
-use crate::handler::{Begin, Scene};
+use crate::handler::Begin;
 use crate::store::{LeaseKey, LeaseRef, ParkedId, Scope, SessionId};
 
 pub(crate) use keys::enter;
 use keys::{Key, State};
+use scene::SceneOf;
 
 pub(crate) struct Leases {
     of: SceneOf,
@@ -388,23 +390,4 @@ pub(crate) struct Freed {
     pub(crate) items: Vec<Item>,
     /// Keys of which nothing waits any more: to be taken and given back, so that the next in line hears of it.
     pub(crate) unwanted: Vec<Bytes>,
-}
-
-/// What every scene of the subscription has.
-struct SceneOf {
-    env: Env,
-    subscription: Arc<str>,
-    begin: Begin,
-}
-
-impl SceneOf {
-    fn scene(&self, cancelled: &CancellationToken) -> Arc<Scene> {
-        let Self { env, subscription, begin } = self;
-        Arc::new(Scene {
-            env: env.clone(),
-            subscription: subscription.clone(),
-            cancelled: cancelled.clone(),
-            begin: begin.clone(),
-        })
-    }
 }
