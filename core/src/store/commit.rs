@@ -5,8 +5,8 @@ use std::fmt;
 use bytes::Bytes;
 
 use super::{
-    AttemptRow, ClaimRef, Effect, Hold, LeaseCommit, LeaseRef, Parked, ParkedId, Position, Scope, SessionId,
-    Witness,
+    AttemptRow, ClaimRef, Death, Effect, Hold, LeaseCommit, LeaseRef, Parked, ParkedId, Position, Reason,
+    Scope, SessionId, Witness,
 };
 use crate::event::PayloadHash;
 use crate::handler::Failure;
@@ -238,8 +238,26 @@ impl CommitEvent {
     /// True when nothing of the event is left to do after this fate.
     #[must_use]
     pub fn is_over(&self, fate: &Fate) -> bool {
-        let ends = matches!(self.verdict, Verdict::Finish | Verdict::Park(_));
-        ends && matches!(fate, Fate::Committed | Fate::Duplicate)
+        !self.is_note() && matches!(fate, Fate::Committed | Fate::Duplicate)
+    }
+
+    /// A try or a mark: written beside the event, which stays open.
+    #[must_use]
+    pub fn is_note(&self) -> bool {
+        matches!(self.verdict, Verdict::Tried(_) | Verdict::Started(_))
+    }
+
+    /// On its way to the dead letters because its id is taken (rule L4).
+    #[must_use]
+    pub fn is_conflict_letter(&self) -> bool {
+        matches!(&self.verdict, Verdict::Park(letter) if letter.reason == Reason::Dead(Death::Conflict))
+    }
+
+    /// The payload under which the event takes its id: by finishing or by being parked. A try takes nothing, and a
+    /// conflict leaves its id to the event that has it.
+    #[must_use]
+    pub fn takes_id(&self) -> Option<PayloadHash> {
+        self.ledger.filter(|_| !self.is_note() && self.unpark.is_none() && !self.is_conflict_letter())
     }
 }
 

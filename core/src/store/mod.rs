@@ -7,7 +7,9 @@
 mod admit;
 mod claim;
 mod commit;
+mod course;
 mod effect;
+mod judge;
 mod lease;
 mod parked;
 mod session;
@@ -21,7 +23,9 @@ pub use claim::{
     AttemptRow, Claim, ClaimAnswer, ClaimRef, ClaimRequest, Position, ReadFrom, Reposition, Scope, Witness,
 };
 pub use commit::{ClaimCommit, CommitEvent, CommitGroup, Committed, Fate, HoldCommit, Unit, Verdict};
+pub use course::Course;
 pub use effect::{Effect, EffectFn, OwnConnection, OwnTransactions, Tx, TxHome};
+pub use judge::{Facts, Judge};
 pub use lease::{Hold, LeaseAnswer, LeaseCommit, LeaseKey, LeaseRef};
 pub use parked::{DeadQuery, Death, Parked, ParkedId, Reason, ReleaseAnswer};
 pub use session::{NewSession, Renewed, SessionId};

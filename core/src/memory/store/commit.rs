@@ -12,8 +12,7 @@ use crate::env::{Env, Instant};
 use crate::error::{Error, ErrorKind};
 use crate::handler::Failure;
 use crate::store::{
-    Admission, ClaimRef, CommitEvent, CommitGroup, Committed, Death, Effect, Fate, HoldCommit, LeaseRef,
-    Reason, Verdict,
+    Admission, ClaimRef, CommitEvent, CommitGroup, Committed, Effect, Fate, HoldCommit, LeaseRef, Verdict,
 };
 use crate::watermark::Watermark;
 
@@ -231,7 +230,7 @@ impl<'g> Run<'g> {
             Admission::Fresh | Admission::Tried(_) => Fate::Committed,
             Admission::Finished | Admission::Parked if mutant!("c2-ledger-is-no-arbiter") => Fate::Committed,
             Admission::Finished | Admission::Parked => Fate::Duplicate,
-            Admission::Conflict if is_conflict_letter(&event.verdict) => Fate::Committed,
+            Admission::Conflict if event.is_conflict_letter() => Fate::Committed,
             Admission::Conflict => Fate::Conflict,
         }
     }
@@ -288,10 +287,6 @@ impl<'g> Run<'g> {
             self.fates[*start..end].fill(Fate::Behind);
         }
     }
-}
-
-pub(super) fn is_conflict_letter(verdict: &Verdict) -> bool {
-    matches!(verdict, Verdict::Park(parked) if parked.reason == Reason::Dead(Death::Conflict))
 }
 
 /// A transaction given back with how an effect ended in it.

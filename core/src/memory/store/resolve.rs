@@ -60,9 +60,7 @@ impl State {
             Admission::Fresh | Admission::Tried(_) => None,
             Admission::Finished if finishes => Some(Fate::Committed),
             Admission::Finished | Admission::Parked => Some(Fate::Duplicate),
-            Admission::Conflict => {
-                (finishes || !super::commit::is_conflict_letter(&event.verdict)).then_some(Fate::Conflict)
-            }
+            Admission::Conflict => (finishes || !event.is_conflict_letter()).then_some(Fate::Conflict),
         }
     }
 }

@@ -3,15 +3,15 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use keylane::store::Fate;
+use keylane::store::{Course, Fate};
 use keylane::{Error, ErrorKind, Failure};
 use sqlx::PgConnection;
 
 use super::effects::{ended_by_itself, passed_over};
 use super::end::{Done, End};
+use super::pass;
 use super::plain::Plan;
 use super::stop::Stop;
-use super::{Course, pass};
 use crate::arrays::Holds;
 use crate::database::Link;
 use crate::error::{failed, is_collision, is_lost};

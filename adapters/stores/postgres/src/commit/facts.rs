@@ -9,14 +9,14 @@ use std::ops::Range;
 use std::time::Duration;
 
 use keylane::event::PayloadHash;
-use keylane::store::{Admission, CommitEvent, CommitGroup, Death, ParkedId, Reason, Verdict};
+use keylane::store::Facts as _;
+use keylane::store::{Admission, CommitEvent, CommitGroup, ParkedId, Verdict};
 use keylane::watermark::{WINDOW_MAX, Watermark};
 use keylane::{Error, ErrorKind};
 use sqlx::Row;
 use uuid::Uuid;
 
 use super::attempt::Attempt;
-use super::judge::is_note;
 use super::plain::bind_holds;
 use super::stop::Stop;
 use crate::admit::{Known, place};
@@ -37,6 +37,33 @@ pub(crate) struct Facts {
     /// The parked rows that events run, by the event's number.
     pub(crate) unparked: BTreeMap<usize, i64>,
     pub(crate) lifetime: Duration,
+}
+
+impl keylane::store::Facts for Facts {
+    fn is_held(&self, hold: usize) -> bool {
+        self.held[hold]
+    }
+
+    fn scope(&self, hold: usize) -> Option<i64> {
+        Some(self.scope[hold].into())
+    }
+
+    /// What is known of an event. One that runs from the parking table is new as long as its row is there: the row is
+    /// the arbiter, not ledger or position (rule P2).
+    fn standing(&self, number: usize, event: &CommitEvent) -> Admission {
+        if event.unpark.is_some() {
+            return if self.unparked.contains_key(&number) { Admission::Fresh } else { Admission::Finished };
+        }
+        let finished = event.ledger.is_none().then(|| self.finished[event.hold].as_ref()).flatten();
+        if finished.is_some_and(|mark| mark.is_finished(event.offset)) {
+            return Admission::Finished;
+        }
+        self.standing.get(&number).cloned().unwrap_or(Admission::Fresh)
+    }
+
+    fn unparked(&self, number: usize) -> Option<i64> {
+        self.unparked.get(&number).copied()
+    }
 }
 
 impl Facts {
@@ -62,19 +89,6 @@ impl Facts {
         facts.look_up(attempt, link, &numbers).await?;
         facts.look_at_places(attempt, link, &numbers).await?;
         Ok(facts)
-    }
-
-    /// What is known of an event. One that runs from the parking table is new as long as its row is there: the row is
-    /// the arbiter, not ledger or position (rule P2).
-    pub(crate) fn standing(&self, number: usize, event: &CommitEvent) -> Admission {
-        if event.unpark.is_some() {
-            return if self.unparked.contains_key(&number) { Admission::Fresh } else { Admission::Finished };
-        }
-        let finished = event.ledger.is_none().then(|| self.finished[event.hold].as_ref()).flatten();
-        if finished.is_some_and(|mark| mark.is_finished(event.offset)) {
-            return Admission::Finished;
-        }
-        self.standing.get(&number).cloned().unwrap_or(Admission::Fresh)
     }
 
     async fn fence(&mut self, attempt: &Attempt<'_>, link: &mut Link<'_>, guard: bool) -> Result<(), Stop> {
@@ -129,7 +143,7 @@ impl Facts {
     ) -> Result<(), Stop> {
         let events = attempt.course.group.events().enumerate().skip(numbers.start).take(numbers.len());
         let asked: Vec<(usize, &CommitEvent, PayloadHash)> = events
-            .filter(|(_, event)| event.unpark.is_none() && !is_note(event))
+            .filter(|(_, event)| event.unpark.is_none() && !event.is_note())
             .filter_map(|(number, event)| Some((number, event, event.ledger?)))
             .collect();
         if asked.is_empty() {
@@ -155,7 +169,7 @@ impl Facts {
             }
         }
         for ((number, event, _), known) in asked.into_iter().zip(known) {
-            let conflict = is_conflict(event);
+            let conflict = event.is_conflict_letter();
             let standing = if conflict { known.admission_of_conflict() } else { known.admission() };
             self.standing.insert(number, standing);
         }
@@ -204,11 +218,6 @@ impl Facts {
 /// Without a ledger row the position is the ledger; a lease has none.
 pub(crate) fn is_by_position(group: &CommitGroup, event: &CommitEvent) -> bool {
     event.ledger.is_none() && event.unpark.is_none() && group.holds[event.hold].claim().is_some()
-}
-
-/// On its way to the dead letters because its id is taken (rule L4).
-pub(crate) fn is_conflict(event: &CommitEvent) -> bool {
-    matches!(&event.verdict, Verdict::Park(letter) if letter.reason == Reason::Dead(Death::Conflict))
 }
 
 fn watermark(base: u64, sparse: &[u8]) -> Result<Watermark, Error> {

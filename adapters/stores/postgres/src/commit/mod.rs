@@ -10,7 +10,6 @@ mod attempt;
 mod effects;
 mod end;
 mod facts;
-mod judge;
 mod pass;
 mod plain;
 mod positions;
@@ -19,9 +18,8 @@ mod rows;
 mod stop;
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 
-use keylane::store::{CommitGroup, Committed, Fate, HoldCommit};
+use keylane::store::{CommitGroup, Committed, Course, HoldCommit};
 use keylane::{Error, ErrorKind, Failure};
 
 pub(crate) use positions::Positions;
@@ -60,7 +58,7 @@ pub(crate) async fn commit(store: &PostgresStore, group: &CommitGroup) -> Result
                 todo.push(unit..units.end);
                 todo.push(units.start..unit);
             }
-            Err(error) if course.begun => return Err(half_done(error)),
+            Err(error) if course.has_begun() => return Err(half_done(error)),
             Err(error) => return Err(error),
         }
     }
@@ -74,54 +72,6 @@ pub(crate) async fn commit(store: &PostgresStore, group: &CommitGroup) -> Result
         contended: wants::leases(store, done.leases).await?,
         fates: course.fates,
     })
-}
-
-/// What became of the group so far.
-pub(crate) struct Course<'g> {
-    pub(crate) group: &'g CommitGroup,
-    /// The number of each unit's first event.
-    starts: Vec<usize>,
-    /// `Behind` until something is known.
-    pub(crate) fates: Vec<Fate>,
-    /// Part of the group is durable.
-    begun: bool,
-}
-
-impl<'g> Course<'g> {
-    fn new(group: &'g CommitGroup) -> Self {
-        let mut starts = Vec::with_capacity(group.units.len());
-        let mut events = 0;
-        for unit in &group.units {
-            starts.push(events);
-            events += unit.events.len();
-        }
-        Self { group, starts, fates: vec![Fate::Behind; events], begun: false }
-    }
-
-    /// The numbers of a unit's events.
-    pub(crate) fn events_of(&self, unit: usize) -> Range<usize> {
-        let start = self.starts[unit];
-        start..start + self.group.units[unit].events.len()
-    }
-
-    /// The numbers of the events of some units.
-    pub(crate) fn events_of_all(&self, units: &Range<usize>) -> Range<usize> {
-        if units.is_empty() {
-            return 0..0;
-        }
-        self.starts[units.start]..self.events_of(units.end - 1).end
-    }
-
-    fn adopt(&mut self, units: &Range<usize>, fates: Vec<Fate>) {
-        self.begun |= !units.is_empty();
-        self.fates = fates;
-    }
-
-    fn fail(&mut self, unit: usize, failure: &Failure) {
-        for event in self.events_of(unit) {
-            self.fates[event] = Fate::Failed(failure.clone());
-        }
-    }
 }
 
 /// Some of the group is durable, so that it must not be committed again as it is.

@@ -1,6 +1,6 @@
 //! One transaction of the longer way, from the fence to the positions; its caller commits it.
 
-use keylane::store::{CommitEvent, Effect, Fate};
+use keylane::store::{CommitEvent, Effect, Fate, Judge};
 use keylane::{Error, ErrorKind, Failure};
 use sqlx::{AssertSqlSafe, Executor};
 
@@ -8,7 +8,6 @@ use super::attempt::{Attempt, Mode};
 use super::effects::{Clock, Trouble, ended_by_itself, passed_over};
 use super::end::{self, End};
 use super::facts::Facts;
-use super::judge::Judge;
 use super::rows;
 use super::stop::Stop;
 use crate::database::Link;
@@ -41,7 +40,7 @@ pub(super) async fn run(attempt: &Attempt<'_>, link: &mut Link<'_>, mode: Mode) 
 struct Pass<'a> {
     attempt: &'a Attempt<'a>,
     facts: &'a Facts,
-    judge: Judge<'a>,
+    judge: Judge<'a, Facts>,
     fates: Vec<Fate>,
     clock: Clock,
     /// This is a handler's own transaction.

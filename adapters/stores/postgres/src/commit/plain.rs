@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use keylane::store::{CommitEvent, Fate, Verdict};
+use keylane::store::{CommitEvent, Fate, Judge, Verdict};
 use sqlx::Row;
 use uuid::Uuid;
 
@@ -13,7 +13,6 @@ use super::attempt::Attempt;
 use super::effects::{Clock, Trouble};
 use super::end::{self, Done, End, Last};
 use super::facts::{Facts, is_by_position};
-use super::judge::Judge;
 use super::pass::is_own;
 use super::stop::Stop;
 use crate::arrays::{Statement, counted};

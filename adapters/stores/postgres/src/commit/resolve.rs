@@ -1,12 +1,11 @@
 //! After an unknown answer: what of a group is durable.
 
 use keylane::Error;
-use keylane::store::{Admission, AttemptRow, CommitEvent, CommitGroup, Fate, Verdict};
+use keylane::store::Facts as _;
+use keylane::store::{Admission, AttemptRow, CommitEvent, CommitGroup, Course, Fate, Verdict};
 
-use super::Course;
 use super::attempt::Attempt;
 use super::facts::Facts;
-use super::judge::is_note;
 use super::stop::Stop;
 use crate::arrays::Holds;
 use crate::database::Link;
@@ -67,7 +66,7 @@ async fn fate(
     if durable {
         return Ok(Fate::Committed);
     }
-    let standing = match is_note(event) && event.unpark.is_none() {
+    let standing = match event.is_note() && event.unpark.is_none() {
         true => Admission::Fresh,
         false => facts.standing(number, event),
     };

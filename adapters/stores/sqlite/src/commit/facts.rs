@@ -6,9 +6,9 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use keylane::store::Facts as _;
 use keylane::store::{
-    Admission, ClaimRef, CommitEvent, CommitGroup, Death, HoldCommit, LeaseRef, Parked, Reason, SessionId,
-    Verdict,
+    Admission, ClaimRef, CommitEvent, CommitGroup, HoldCommit, LeaseRef, Parked, SessionId, Verdict,
 };
 use keylane::watermark::{WINDOW_MAX, Watermark};
 use keylane::{Error, ErrorKind};
@@ -43,6 +43,33 @@ pub(crate) struct Facts {
     pub(crate) unparked: BTreeMap<usize, i64>,
 }
 
+impl keylane::store::Facts for Facts {
+    fn is_held(&self, hold: usize) -> bool {
+        self.holds[hold].held
+    }
+
+    fn scope(&self, hold: usize) -> Option<i64> {
+        self.holds[hold].scope
+    }
+
+    /// What is known of an event. One that runs from the parking table is new as long as its row is
+    /// there: the row is the arbiter, not ledger or position (rule P2).
+    fn standing(&self, number: usize, event: &CommitEvent) -> Admission {
+        if event.unpark.is_some() {
+            return if self.unparked.contains_key(&number) { Admission::Fresh } else { Admission::Finished };
+        }
+        let finished = &self.holds[event.hold].finished;
+        if event.ledger.is_none() && finished.as_ref().is_some_and(|mark| mark.is_finished(event.offset)) {
+            return Admission::Finished;
+        }
+        self.standing.get(&number).cloned().unwrap_or(Admission::Fresh)
+    }
+
+    fn unparked(&self, number: usize) -> Option<i64> {
+        self.unparked.get(&number).copied()
+    }
+}
+
 impl Facts {
     /// Reads all that concerns the events of `numbers`.
     pub(crate) async fn read(
@@ -67,19 +94,6 @@ impl Facts {
             facts.look_at_places(store, connection, group, number, event, parked).await?;
         }
         Ok(facts)
-    }
-
-    /// What is known of an event. One that runs from the parking table is new as long as its row is
-    /// there: the row is the arbiter, not ledger or position (rule P2).
-    pub(crate) fn standing(&self, number: usize, event: &CommitEvent) -> Admission {
-        if event.unpark.is_some() {
-            return if self.unparked.contains_key(&number) { Admission::Fresh } else { Admission::Finished };
-        }
-        let finished = &self.holds[event.hold].finished;
-        if event.ledger.is_none() && finished.as_ref().is_some_and(|mark| mark.is_finished(event.offset)) {
-            return Admission::Finished;
-        }
-        self.standing.get(&number).cloned().unwrap_or(Admission::Fresh)
     }
 
     async fn read_ledgers(
@@ -111,7 +125,7 @@ impl Facts {
             let (mut numbers, mut sought) = (Vec::new(), Vec::new());
             for (number, event) in of_scope() {
                 if let Some(payload) = event.ledger {
-                    numbers.push((*number, is_conflict(event)));
+                    numbers.push((*number, event.is_conflict_letter()));
                     sought.push(Sought { id: &event.id, payload: Some(payload) });
                 }
             }
@@ -167,11 +181,6 @@ async fn is_parked_there(
 /// Without a ledger row the position is the ledger, where there is one.
 fn is_by_position(group: &CommitGroup, event: &CommitEvent) -> bool {
     event.ledger.is_none() && event.unpark.is_none() && group.holds[event.hold].claim().is_some()
-}
-
-/// On its way to the dead letters because its id is taken (rule L4).
-pub(crate) fn is_conflict(event: &CommitEvent) -> bool {
-    matches!(&event.verdict, Verdict::Park(letter) if letter.reason == Reason::Dead(Death::Conflict))
 }
 
 /// C1, S2: which of the group's claims and leases the session holds.

@@ -8,7 +8,6 @@
 
 mod effects;
 mod facts;
-mod judge;
 mod pass;
 mod resolve;
 mod rows;
@@ -16,7 +15,7 @@ mod rows;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use keylane::store::{ClaimRef, CommitGroup, Committed, Fate, LeaseRef};
+use keylane::store::{ClaimRef, CommitGroup, Committed, Course, Fate, LeaseRef};
 use keylane::{Error, ErrorKind, Failure};
 
 pub(crate) use resolve::resolve;
@@ -55,7 +54,7 @@ pub(crate) async fn commit(store: &SqliteStore, group: &CommitGroup) -> Result<C
                 todo.push(unit..units.end);
                 todo.push(units.start..unit);
             }
-            Err(error) if course.begun => return Err(half_done(error)),
+            Err(error) if course.has_begun() => return Err(half_done(error)),
             Err(error) => return Err(error),
         }
     }
@@ -65,46 +64,6 @@ pub(crate) async fn commit(store: &SqliteStore, group: &CommitGroup) -> Result<C
     let mut written: Vec<usize> = told.claims.into_iter().chain(given_back).collect();
     written.sort_unstable();
     Ok(Committed { fates: course.fates, written, wanted: told.wanted, contended: told.contended })
-}
-
-/// What became of the group so far.
-pub(crate) struct Course<'g> {
-    pub(crate) group: &'g CommitGroup,
-    /// The number of each unit's first event.
-    starts: Vec<usize>,
-    /// `Behind` until something is known.
-    pub(crate) fates: Vec<Fate>,
-    /// Part of the group is durable.
-    begun: bool,
-}
-
-impl<'g> Course<'g> {
-    fn new(group: &'g CommitGroup) -> Self {
-        let mut starts = Vec::with_capacity(group.units.len());
-        let mut events = 0;
-        for unit in &group.units {
-            starts.push(events);
-            events += unit.events.len();
-        }
-        Self { group, starts, fates: vec![Fate::Behind; events], begun: false }
-    }
-
-    /// The numbers of a unit's events.
-    pub(crate) fn events_of(&self, unit: usize) -> Range<usize> {
-        let start = self.starts[unit];
-        start..start + self.group.units[unit].events.len()
-    }
-
-    fn adopt(&mut self, units: &Range<usize>, fates: Vec<Fate>) {
-        self.begun |= !units.is_empty();
-        self.fates = fates;
-    }
-
-    fn fail(&mut self, unit: usize, failure: &Failure) {
-        for event in self.events_of(unit) {
-            self.fates[event] = Fate::Failed(failure.clone());
-        }
-    }
 }
 
 /// What one transaction says beside its fates; claims and leases by their number in the group.

@@ -3,14 +3,13 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use keylane::store::{CommitEvent, CommitGroup, Fate, LeaseRef};
+use keylane::store::{CommitEvent, CommitGroup, Course, Fate, Judge, LeaseRef};
 use keylane::{Error, Failure};
 
+use super::Told;
 use super::effects::{Clock, Trouble};
 use super::facts::Facts;
-use super::judge::Judge;
 use super::rows;
-use super::{Course, Told};
 use crate::SqliteStore;
 use crate::database::Writer;
 use crate::error::failed;
@@ -126,7 +125,7 @@ struct Pass<'a> {
     store: &'a SqliteStore,
     course: &'a Course<'a>,
     facts: &'a Facts,
-    judge: Judge<'a>,
+    judge: Judge<'a, Facts>,
     fates: Vec<Fate>,
     attempts: bool,
     clock: Clock,

@@ -1,11 +1,11 @@
 //! After an unknown answer: what of a group is durable.
 
 use keylane::Error;
+use keylane::store::Facts as _;
 use keylane::store::{Admission, AttemptRow, CommitEvent, CommitGroup, Fate, Verdict};
 use sqlx::SqliteConnection;
 
 use super::facts::Facts;
-use super::judge::is_note;
 use crate::{SqliteStore, claim, parking, session, tries};
 
 /// U1: the write lock is taken first. It waits out the lost transaction, which may still be running,
@@ -57,7 +57,7 @@ async fn fate(
     if durable {
         return Ok(Fate::Committed);
     }
-    let standing = match is_note(event) && event.unpark.is_none() {
+    let standing = match event.is_note() && event.unpark.is_none() {
         true => Admission::Fresh,
         false => facts.standing(number, event),
     };

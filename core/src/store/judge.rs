@@ -1,16 +1,29 @@
-//! Who may be written: decided from facts alone, unit by unit, in order.
+//! Who may be written: decided from facts alone, unit by unit, in order. For store adapters.
 
-use keylane::env::{Env, Map, Set};
-use keylane::event::PayloadHash;
-use keylane::store::{Admission, CommitEvent, Fate, Verdict};
+use super::{Admission, CommitEvent, Course, Fate};
+use crate::env::{Env, Map, Set};
+use crate::event::PayloadHash;
 
-use super::Course;
-use super::facts::{Facts, is_conflict};
+/// What a transaction found of a group's holds and events, which are known by their number in the group.
+pub trait Facts {
+    /// C1: the session holds it, as of that grant.
+    fn is_held(&self, hold: usize) -> bool;
 
-/// What one transaction decided so far.
-pub(crate) struct Judge<'g> {
+    /// The store's number for the hold's scope, under which ids are told apart.
+    fn scope(&self, hold: usize) -> Option<i64>;
+
+    /// What is known of an event. One that runs from the parking table is `Fresh` as long as its row is there.
+    fn standing(&self, number: usize, event: &CommitEvent) -> Admission;
+
+    /// The store's number for the parked row that an event runs.
+    fn unparked(&self, number: usize) -> Option<i64>;
+}
+
+/// What one transaction decided so far (rules C1, C2, C3, P2).
+#[derive(Debug)]
+pub struct Judge<'g, F> {
     course: &'g Course<'g>,
-    facts: &'g Facts,
+    facts: &'g F,
     /// Keys of which an earlier event did not commit. With claims, a key is a key of its partition (S8).
     blocked: Set<(usize, &'g [u8])>,
     /// Ids that this transaction finishes or parks.
@@ -19,9 +32,10 @@ pub(crate) struct Judge<'g> {
     unparked: Set<i64>,
 }
 
-impl<'g> Judge<'g> {
+impl<'g, F: Facts> Judge<'g, F> {
     /// A judge for the units from `first` on; what became of those before is in the course.
-    pub(crate) fn new(env: &Env, course: &'g Course<'g>, facts: &'g Facts, first: usize) -> Self {
+    #[must_use]
+    pub fn new(env: &Env, course: &'g Course<'g>, facts: &'g F, first: usize) -> Self {
         let mut judge = Self { course, facts, blocked: env.set(), taken: env.map(), unparked: env.set() };
         let before = course.group.units.get(first).map_or(0, |_| course.events_of(first).start);
         for (number, (event, fate)) in course.group.events().zip(&course.fates).take(before).enumerate() {
@@ -31,7 +45,7 @@ impl<'g> Judge<'g> {
     }
 
     /// Decides a unit: its events' fates if all goes well. It is to be written when all are `Committed`.
-    pub(crate) fn rule(&mut self, unit: usize) -> Vec<Fate> {
+    pub fn rule(&mut self, unit: usize) -> Vec<Fate> {
         let events = &self.course.group.units[unit].events;
         let mut fates: Vec<Fate> =
             self.course.events_of(unit).zip(events).map(|(number, event)| self.fate(number, event)).collect();
@@ -48,14 +62,14 @@ impl<'g> Judge<'g> {
     }
 
     /// A unit that was ruled to be written was not.
-    pub(crate) fn failed(&mut self, unit: usize) {
+    pub fn failed(&mut self, unit: usize) {
         let events = &self.course.group.units[unit].events;
         for (number, event) in self.course.events_of(unit).zip(events) {
             if let Some(row) = self.row(number, event) {
                 self.unparked.remove(&row);
             }
             self.blocked.insert((event.hold, &event.key[..]));
-            if takes(event).is_some() {
+            if event.takes_id().is_some() {
                 self.taken.remove(&self.name(event));
             }
         }
@@ -63,13 +77,13 @@ impl<'g> Judge<'g> {
 
     fn fate(&self, number: usize, event: &CommitEvent) -> Fate {
         // C1: left out, not failed.
-        if !self.facts.holds[event.hold].held {
+        if !self.facts.is_held(event.hold) {
             return Fate::Excluded;
         }
         let blocked = self.blocked.contains(&(event.hold, &event.key[..]));
         // A try or a mark finishes nothing: that somebody else finished the event is for its end to find, which
         // then marks its offset.
-        if is_note(event) && event.unpark.is_none() {
+        if event.is_note() && event.unpark.is_none() {
             return if blocked { Fate::Behind } else { Fate::Committed };
         }
         // C2: only what is new goes on.
@@ -78,7 +92,7 @@ impl<'g> Judge<'g> {
             Admission::Conflict => return Fate::Conflict,
             Admission::Fresh | Admission::Tried(_) => {}
         }
-        if self.facts.unparked.get(&number).is_some_and(|row| self.unparked.contains(row)) {
+        if self.facts.unparked(number).is_some_and(|row| self.unparked.contains(&row)) {
             return Fate::Duplicate;
         }
         if let Some(fate) = self.twice(event) {
@@ -90,10 +104,10 @@ impl<'g> Judge<'g> {
     /// The same id for the second time in one transaction.
     fn twice(&self, event: &CommitEvent) -> Option<Fate> {
         let payload = event.ledger.filter(|_| event.unpark.is_none())?;
-        let first = self.taken.get(&(self.facts.holds[event.hold].scope, event.id.as_str()))?;
+        let first = self.taken.get(&(self.facts.scope(event.hold), event.id.as_str()))?;
         match *first == payload {
             true => Some(Fate::Duplicate),
-            false if is_conflict(event) => None,
+            false if event.is_conflict_letter() => None,
             false => Some(Fate::Conflict),
         }
     }
@@ -103,7 +117,7 @@ impl<'g> Judge<'g> {
         match fate {
             Fate::Committed => {
                 self.unparked.extend(self.row(number, event));
-                if let Some(payload) = takes(event) {
+                if let Some(payload) = event.takes_id() {
                     self.taken.entry(self.name(event)).or_insert(payload);
                 }
             }
@@ -116,27 +130,10 @@ impl<'g> Judge<'g> {
 
     /// The parked row that the event takes out.
     fn row(&self, number: usize, event: &CommitEvent) -> Option<i64> {
-        let takes = matches!(event.verdict, Verdict::Finish | Verdict::Park(_));
-        self.facts.unparked.get(&number).copied().filter(|_| takes)
+        self.facts.unparked(number).filter(|_| !event.is_note())
     }
 
     fn name(&self, event: &'g CommitEvent) -> (Option<i64>, &'g str) {
-        (self.facts.holds[event.hold].scope, event.id.as_str())
-    }
-}
-
-/// A try or a mark: written beside the event, which stays open.
-pub(super) fn is_note(event: &CommitEvent) -> bool {
-    matches!(event.verdict, Verdict::Tried(_) | Verdict::Started(_))
-}
-
-/// The payload under which an event takes its id: by finishing or by being parked. A try takes nothing,
-/// and a conflict leaves its id to the event that has it.
-fn takes(event: &CommitEvent) -> Option<PayloadHash> {
-    match event.verdict {
-        Verdict::Finish | Verdict::Park(_) => {
-            event.ledger.filter(|_| event.unpark.is_none() && !is_conflict(event))
-        }
-        Verdict::Tried(_) | Verdict::Started(_) => None,
+        (self.facts.scope(event.hold), event.id.as_str())
     }
 }
