@@ -3,12 +3,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::time::Duration;
 
 use keylane::event::Record;
 use keylane::store::{Reason, StoreAdapter};
 use keylane::{Admin, Env};
 use keylane_log::{LogBroker, LogConfig, Position};
 use keylane_sqlite::{Database, Sqlite, SqliteConfig};
+use sqlx::error::DatabaseError;
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions, Connection};
 
 /// What lies in the file after all is done.
 #[derive(Debug, Default)]
@@ -100,6 +104,20 @@ pub(crate) async fn published_in_log(file: &Path, stream: &str) -> Vec<String> {
     ids
 }
 
+/// Whether the file's lock for writing can be had, within a time in which those who run get it many times.
+pub(crate) async fn can_be_written(file: &Path) -> bool {
+    let options = SqliteConnectOptions::new().filename(file).busy_timeout(Duration::from_secs(5));
+    let mut connection = options.connect().await.unwrap();
+    match connection.begin_with("BEGIN IMMEDIATE").await {
+        Ok(writing) => writing.rollback().await.is_ok(),
+        Err(error) => {
+            let busy = error.as_database_error().and_then(DatabaseError::code);
+            assert_eq!(busy.as_deref(), Some("5"), "{error}");
+            false
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -114,6 +132,19 @@ mod tests {
                 ("conflict", BTreeSet::from(["a.1".to_owned()])),
             ]),
         }
+    }
+
+    #[tokio::test]
+    async fn whoever_writes_keeps_others_from_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("any.db");
+        let options = SqliteConnectOptions::new().filename(&file).create_if_missing(true);
+        let mut connection = options.connect().await.unwrap();
+        assert!(can_be_written(&file).await);
+        let writing = connection.begin_with("BEGIN IMMEDIATE").await.unwrap();
+        assert!(!can_be_written(&file).await);
+        writing.rollback().await.unwrap();
+        assert!(can_be_written(&file).await);
     }
 
     #[test]

@@ -84,7 +84,6 @@ async fn drive(run: Run) -> Result<ExitCode, Error> {
             return Err(Error::new(ErrorKind::Closed, "interrupted; workers and servers were ended"));
         }
     };
-    println!("\n{}", report::table(&options, &verdict));
     for finding in verdict.findings.iter().take(20) {
         println!("{}: {}", finding.breach.name(), finding.about);
     }

@@ -1,7 +1,6 @@
 //! What is said of a run: a table, one line of JSON, and the evidence in a folder.
 
 use std::fmt::Write as _;
-use std::path::Path;
 
 use keylane::{Error, ErrorKind};
 use serde_json::{Value, json};
@@ -88,11 +87,12 @@ pub fn json(options: &Options, pair: &str, verdict: &Verdict) -> String {
     .to_string()
 }
 
-/// Writes into the folder what the workers' files there don't tell.
+/// Writes into the folder what the workers' files there don't tell, and the table.
 ///
 /// # Errors
 /// The folder can't be written.
-pub fn keep(folder: &Path, history: &History, verdict: &Verdict) -> Result<(), Error> {
+pub fn keep(options: &Options, history: &History, verdict: &Verdict) -> Result<(), Error> {
+    let folder = &options.folder;
     let mut published = String::new();
     for event in &history.published {
         let _ = writeln!(published, "{} {}", event.event.id(), event.at);
@@ -118,9 +118,14 @@ pub fn keep(folder: &Path, history: &History, verdict: &Verdict) -> Result<(), E
     for finding in &verdict.findings {
         let _ = writeln!(findings, "{}: {}", finding.breach.name(), finding.about);
     }
-    for (name, text) in
-        [("published", published), ("effects", effects), ("faults", faults), ("findings", findings)]
-    {
+    let table = table(options, verdict);
+    for (name, text) in [
+        ("published", published),
+        ("effects", effects),
+        ("faults", faults),
+        ("findings", findings),
+        ("table", table),
+    ] {
         std::fs::write(folder.join(name), text).map_err(|error| {
             Error::new(ErrorKind::Config, format!("could not keep {name} in {}", folder.display()))
                 .with_source(error)

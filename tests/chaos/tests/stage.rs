@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use keylane_chaos::broker::BrokerKind;
 use keylane_chaos::check::{Happened, History};
+use keylane_chaos::clock;
 use keylane_chaos::driver::{Options, Outcome, run};
 use keylane_chaos::plan::{Fault, Plan};
 use keylane_chaos::store::StoreKind;
 use keylane_chaos::workload::{self, Numbered};
-use keylane_chaos::{clock, report};
 
 /// A broker and a store.
 #[derive(Clone, Copy)]
@@ -55,7 +55,6 @@ impl Stage {
     pub(crate) fn run(self) -> Outcome {
         let runtime = tokio::runtime::Runtime::new().expect("a runtime");
         let outcome = runtime.block_on(run(&self.options)).expect("it can be run");
-        println!("seed {}\n{}", self.options.seed, report::table(&self.options, &outcome.verdict));
         if !outcome.verdict.holds() {
             let kept = self.folder.keep();
             panic!("{:#?}\nevidence: {}", outcome.verdict.findings, kept.display());

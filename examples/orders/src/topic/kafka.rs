@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use keylane::broker::{Broker, BrokerAdapter, Publisher};
@@ -24,6 +24,7 @@ use super::Topic;
 const PARTITIONS: i32 = 8;
 /// How long the cluster may take to answer.
 const ANSWER_MAX: Duration = Duration::from_secs(30);
+const AGAIN_AFTER: Duration = Duration::from_millis(100);
 
 struct KafkaTopic {
     broker: Arc<dyn Broker>,
@@ -99,18 +100,27 @@ impl Topic for KafkaTopic {
 }
 
 impl KafkaTopic {
-    /// Asks on a thread where waiting is allowed. The client bears the group's name and never joins it.
+    /// Asks on a thread where waiting is allowed. The client bears the group's name and never joins it. A topic that
+    /// was made just now may have no leader yet: it is asked again.
     async fn ask<T: Send + 'static>(
         &self,
         group: &str,
-        question: impl FnOnce(&BaseConsumer, &str) -> Result<T, KafkaError> + Send + 'static,
+        question: fn(&BaseConsumer, &str) -> Result<T, KafkaError>,
     ) -> Result<T, Error> {
-        let (client, name) = (self.client(group).map_err(failed)?, self.name.clone());
-        let asked = tokio::task::spawn_blocking(move || question(&client, &name)).await;
-        let answer = asked.map_err(|error| {
-            Error::new(ErrorKind::Broker, "a question to Kafka was given up").with_source(error)
-        })?;
-        answer.map_err(failed)
+        let began = Instant::now();
+        loop {
+            let (client, name) = (self.client(group).map_err(failed)?, self.name.clone());
+            let asked = tokio::task::spawn_blocking(move || question(&client, &name)).await;
+            let answer = asked.map_err(|error| {
+                Error::new(ErrorKind::Broker, "a question to Kafka was given up").with_source(error)
+            })?;
+            match answer {
+                Err(error) if has_no_leader(&error) && began.elapsed() < ANSWER_MAX => {
+                    tokio::time::sleep(AGAIN_AFTER).await;
+                }
+                answer => return answer.map_err(failed),
+            }
+        }
     }
 
     fn client(&self, group: &str) -> Result<Arc<BaseConsumer>, KafkaError> {
@@ -127,6 +137,11 @@ fn partitions(consumer: &BaseConsumer, name: &str) -> Result<Vec<i32>, KafkaErro
     let metadata = consumer.fetch_metadata(Some(name), ANSWER_MAX)?;
     let topics = metadata.topics().iter().filter(|topic| topic.name() == name);
     Ok(topics.flat_map(|topic| topic.partitions()).map(|partition| partition.id()).collect())
+}
+
+fn has_no_leader(error: &KafkaError) -> bool {
+    let passing = [RDKafkaErrorCode::NotLeaderForPartition, RDKafkaErrorCode::LeaderNotAvailable];
+    error.rdkafka_error_code().is_some_and(|code| passing.contains(&code))
 }
 
 fn client(servers: &str) -> ClientConfig {

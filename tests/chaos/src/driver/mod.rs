@@ -143,7 +143,11 @@ pub async fn run(options: &Options) -> Result<Outcome, Error> {
         finished,
     };
     let verdict = Verdict::of(&history);
-    report::keep(&options.folder, &history, &verdict)?;
+    report::keep(options, &history, &verdict)?;
+    if options.chatty {
+        // Before anything is ended: whatever that does, this has been said.
+        println!("\nseed {}\n{}", options.seed, report::table(options, &verdict));
+    }
     Ok(Outcome { history, verdict })
 }
 

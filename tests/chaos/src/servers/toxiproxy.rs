@@ -10,8 +10,10 @@ use tokio::net::TcpStream;
 
 use super::Server;
 
-/// How long it may take to answer.
-const ANSWER_MAX: Duration = Duration::from_secs(5);
+/// How long it may take to answer, on a machine that is busy, before it is asked again.
+const ANSWER_MAX: Duration = Duration::from_secs(20);
+/// How often it is asked.
+const ASKED_MAX: u32 = 3;
 
 /// The proxies of a run.
 pub(crate) struct Toxiproxy {
@@ -79,6 +81,7 @@ impl Toxiproxy {
         Ok(())
     }
 
+    /// Asks until there is an answer. Whoever asks again may hear that it has been done already.
     async fn ask(&self, method: &str, path: &str, body: Option<Value>) -> Result<(), Error> {
         let body = body.map(|body| body.to_string()).unwrap_or_default();
         let request = format!(
@@ -87,20 +90,35 @@ impl Toxiproxy {
             self.address,
             body.len()
         );
-        let talk = async {
-            let mut stream = TcpStream::connect(&self.address).await?;
-            stream.write_all(request.as_bytes()).await?;
-            let mut answer = String::new();
-            stream.read_to_string(&mut answer).await?;
-            Ok::<_, std::io::Error>(answer)
-        };
-        let failed = || Error::new(ErrorKind::Config, format!("toxiproxy did not do {method} {path}"));
-        let answer =
-            tokio::time::timeout(ANSWER_MAX, talk).await.map_err(|error| failed().with_source(error))?;
-        let answer = answer.map_err(|error| failed().with_source(error))?;
-        if answer.starts_with("HTTP/1.1 2") {
-            return Ok(());
+        let mut asked = 1;
+        loop {
+            let answer = tokio::time::timeout(ANSWER_MAX, self.talk(&request)).await;
+            match answer.map_err(std::io::Error::from).and_then(std::convert::identity) {
+                Ok(answer) if done(method, asked, &answer) => return Ok(()),
+                Ok(answer) => {
+                    let what = format!("toxiproxy refused {method} {path}: {answer}");
+                    return Err(Error::new(ErrorKind::Config, what));
+                }
+                Err(error) if asked >= ASKED_MAX => {
+                    let what = format!("toxiproxy did not do {method} {path}");
+                    return Err(Error::new(ErrorKind::Config, what).with_source(error));
+                }
+                Err(error) => eprintln!("toxiproxy is asked again for {method} {path}: {error}"),
+            }
+            asked += 1;
         }
-        Err(Error::new(ErrorKind::Config, format!("toxiproxy refused {method} {path}: {answer}")))
     }
+
+    async fn talk(&self, request: &str) -> std::io::Result<String> {
+        let mut stream = TcpStream::connect(&self.address).await?;
+        stream.write_all(request.as_bytes()).await?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await?;
+        Ok(answer)
+    }
+}
+
+fn done(method: &str, asked: u32, answer: &str) -> bool {
+    let says = |status: &str| answer.starts_with(&format!("HTTP/1.1 {status}"));
+    says("2") || asked > 1 && (method == "DELETE" && says("404") || method == "POST" && says("409"))
 }
