@@ -1,13 +1,13 @@
 //! `[subscription.NAME.rabbitmq]`.
 
-use keylane::config::{Component, Findings, Period};
+use keylane::config::{Component, Findings, Period, Size};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::address::Address;
 
 /// How one subscription reads.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RabbitMqSubscription {
     /// What the queues are.
@@ -37,9 +37,30 @@ pub struct RabbitMqSubscription {
     #[schemars(extend("x-minimum" = "1m", "x-maximum" = "30d"))]
     pub consumer_timeout: Option<Period>,
 
+    /// What a message takes, about. The broker limits what it sends ahead by messages, so a queue's messages are asked for
+    /// as many as fit into `budget.bytes_max` by this size. Where they turn out larger and more bytes came than may be,
+    /// the consumer connects anew once and asks for fewer.
+    #[schemars(extend("x-minimum" = "1B", "x-maximum" = "512MiB"))]
+    pub message_size: Size,
+
     /// What a message's ordering key is, where it has no header `keylane-key`. Left out: the routing key for ordered
     /// subscriptions, for others there is none.
     pub key: Option<KeyFrom>,
+}
+
+impl Default for RabbitMqSubscription {
+    fn default() -> Self {
+        Self {
+            kind: QueueKind::default(),
+            queues: None,
+            declare: false,
+            delivery_limit: DeliveryLimit::default(),
+            dead_letter: None,
+            consumer_timeout: None,
+            message_size: Size::kib(4),
+            key: None,
+        }
+    }
 }
 
 /// What a queue is.

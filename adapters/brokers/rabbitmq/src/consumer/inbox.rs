@@ -37,6 +37,8 @@ struct State {
     /// One for each queue; none while there is no connection.
     windows: Vec<Window<Acker>>,
     ready: VecDeque<Delivery>,
+    /// Of what is ready.
+    bytes: usize,
     paused: bool,
     /// Told once; the supervisor goes on trying.
     fault: Option<Error>,
@@ -59,6 +61,7 @@ impl Default for State {
             offset: 0,
             windows: Vec::new(),
             ready: VecDeque::new(),
+            bytes: 0,
             paused: false,
             fault: None,
             end: None,
@@ -72,6 +75,13 @@ pub(super) struct Arrival {
     pub(super) record: Record,
     pub(super) attempt: Option<u32>,
     pub(super) acker: Acker,
+}
+
+/// What was received and nobody has taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Ready {
+    pub(super) messages: usize,
+    pub(super) bytes: usize,
 }
 
 /// A word to the broker of one delivery alone.
@@ -97,7 +107,9 @@ impl Inbox {
         }
         if !state.paused && credits > 0 && !state.ready.is_empty() {
             let count = credits.min(state.ready.len());
-            return Some(Ok(Pulled::Deliveries(state.ready.drain(..count).collect())));
+            let taken: Vec<_> = state.ready.drain(..count).collect();
+            state.bytes -= taken.iter().map(|delivery| delivery.record.footprint()).sum::<usize>();
+            return Some(Ok(Pulled::Deliveries(taken)));
         }
         if let Some(fault) = state.fault.take() {
             return Some(Err(fault));
@@ -130,7 +142,8 @@ impl Inbox {
         state.fault = None;
     }
 
-    pub(super) fn put(&self, arrivals: Vec<Arrival>) {
+    /// Says how much is ready now.
+    pub(super) fn put(&self, arrivals: Vec<Arrival>) -> Ready {
         let mut state = self.state();
         for Arrival { queue, record, attempt, acker } in arrivals {
             let offset = state.offset;
@@ -140,10 +153,13 @@ impl Inbox {
             state.offset += 1;
             let place = Place { partition: PARTITION, epoch: state.epoch, offset };
             let ticket = Ticket::new(offset << QUEUE_BITS | queue as u64);
+            state.bytes += record.footprint();
             state.ready.push_back(Delivery { record, place, attempt, ticket });
         }
+        let ready = Ready { messages: state.ready.len(), bytes: state.bytes };
         drop(state);
         self.arrived.notify_one();
+        ready
     }
 
     /// The connection is gone, and all that came by it will come again.
@@ -219,6 +235,7 @@ impl State {
     fn forget(&mut self) {
         self.windows.clear();
         self.ready.clear();
+        self.bytes = 0;
     }
 }
 
@@ -264,6 +281,20 @@ mod tests {
         let place = |offset| Place { partition: 0, epoch: 2, offset };
         assert_eq!(places, [place(3), place(4)]);
         assert!(inbox.due(0).is_empty(), "nothing of the new connection was settled");
+    }
+
+    #[test]
+    fn what_is_ready_is_counted_until_it_is_taken_or_gone() {
+        let inbox = Inbox::default();
+        inbox.open(1);
+        let one = Record::new("1").footprint();
+        assert_eq!(inbox.put(vec![arrival(0, 1)]), Ready { messages: 1, bytes: one });
+        assert_eq!(inbox.put(vec![arrival(0, 2)]), Ready { messages: 2, bytes: 2 * one });
+        taken(&inbox);
+        assert_eq!(inbox.put(vec![arrival(0, 3)]), Ready { messages: 1, bytes: one });
+        inbox.void();
+        inbox.open(1);
+        assert_eq!(inbox.put(vec![arrival(0, 1)]), Ready { messages: 1, bytes: one });
     }
 
     #[test]

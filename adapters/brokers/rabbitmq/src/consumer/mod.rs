@@ -1,6 +1,7 @@
 //! Reading a queue, or the queues of an ordered subscription.
 
 mod inbox;
+mod prefetch;
 mod settler;
 mod supervisor;
 mod window;
@@ -13,7 +14,7 @@ use keylane::broker::{
     Base, Bounds, BrokerAdapter, Capabilities, Consumer, ConsumerSpec, Partition, Pulled, Settles, Start,
 };
 use keylane::delivery::{Settled, Settlement, Ticket};
-use keylane::{Env, Error, ErrorKind};
+use keylane::{Env, Error};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::error;
@@ -21,6 +22,7 @@ use crate::link::Links;
 use crate::subscription::{QueueKind, RabbitMqSubscription};
 use crate::topology::Topology;
 use inbox::Inbox;
+use prefetch::Prefetch;
 use settler::{CALLS, Call, Settler};
 use supervisor::Supervisor;
 
@@ -59,7 +61,7 @@ impl RabbitMqConsumer {
             links: Arc::clone(&links),
             subscription: Arc::clone(&spec.subscription),
             key: of.key(),
-            prefetch: prefetch(&spec, topology.queues.len())?,
+            prefetch: Prefetch::new(&spec, of.message_size, topology.queues.len())?,
             inbox: Arc::clone(&inbox),
             stop: stopping,
             topology,
@@ -191,16 +193,4 @@ pub(crate) fn capabilities(of: &RabbitMqSubscription) -> Capabilities {
         seek: false,
         redelivery_horizon: Some(REDELIVERY_HORIZON),
     }
-}
-
-/// Each queue's share of what may be unsettled.
-fn prefetch(spec: &ConsumerSpec, queues: usize) -> Result<u16, Error> {
-    let share = spec.unsettled_max / queues.max(1);
-    if share == 0 {
-        let (max, name) = (spec.unsettled_max, &spec.subscription);
-        let what =
-            format!("subscription {name:?}: {max} unsettled deliveries for {queues} queues; each needs one");
-        return Err(Error::new(ErrorKind::Config, what));
-    }
-    Ok(u16::try_from(share).unwrap_or(u16::MAX))
 }

@@ -12,7 +12,8 @@ use lapin::types::{FieldTable, ShortString};
 use lapin::{Channel, Connection, Event};
 use tokio::sync::{oneshot, watch};
 
-use super::inbox::{Arrival, Inbox};
+use super::inbox::{Arrival, Inbox, Ready};
+use super::prefetch::Prefetch;
 use crate::delivery;
 use crate::error;
 use crate::link::{self, Links};
@@ -35,7 +36,7 @@ pub(super) struct Supervisor {
     pub(super) topology: Topology,
     pub(super) key: KeyFrom,
     /// Unsettled deliveries of each queue.
-    pub(super) prefetch: u16,
+    pub(super) prefetch: Prefetch,
     pub(super) inbox: Arc<Inbox>,
     /// How long the good-bye may take, once it is time for it.
     pub(super) stop: watch::Receiver<Option<Duration>>,
@@ -54,6 +55,8 @@ type Deliveries = BoxStream<'static, (usize, Option<lapin::Result<lapin::message
 enum Ended {
     Stopped(Duration),
     Lost(Error),
+    /// More bytes came than may lie here: what came goes back, and fewer messages are asked for.
+    TooMuch(Prefetch),
 }
 
 impl Supervisor {
@@ -91,15 +94,31 @@ impl Supervisor {
                 }
                 Ended::Lost(error) => {
                     tracing::warn!(%error, subscription = &*self.subscription, "rabbitmq: connecting anew");
-                    self.inbox.void();
-                    drop(session.deliveries);
-                    link::part(&self.env, session.connection, PARTING).await;
+                    self.part(session).await;
                     if !self.wait(&mut waits).await {
                         return self.inbox.close();
                     }
                 }
+                Ended::TooMuch(fewer) => {
+                    tracing::warn!(
+                        subscription = &*self.subscription,
+                        before = self.prefetch.count(),
+                        now = fewer.count(),
+                        "rabbitmq: messages are larger than message_size says, so that more bytes were prefetched than \
+                         may be; connecting anew and asking for fewer at a time"
+                    );
+                    self.prefetch = fewer;
+                    self.part(session).await;
+                }
             }
         }
+    }
+
+    /// What came by this connection comes again by the next.
+    async fn part(&self, session: Session) {
+        self.inbox.void();
+        drop(session.deliveries);
+        link::part(&self.env, session.connection, PARTING).await;
     }
 
     async fn connect(&self) -> Result<Session, Error> {
@@ -124,7 +143,7 @@ impl Supervisor {
             // One channel a consumer: a channel's error takes no sibling along, and its tags are one queue's.
             let channel = self.links.channel(connection).await?;
             let failed = |cause| error::error(format!("consuming from the queue {queue:?}"), cause);
-            let credit = channel.basic_qos(self.prefetch, BasicQosOptions { global: false });
+            let credit = channel.basic_qos(self.prefetch.count(), BasicQosOptions { global: false });
             self.links.request("limiting a rabbitmq consumer", credit).await?.map_err(failed)?;
             let (options, none) = (BasicConsumeOptions::default(), FieldTable::default());
             let consumer = channel.basic_consume((&**queue).into(), "".into(), options, none);
@@ -153,8 +172,12 @@ impl Supervisor {
                 },
                 portion = portions.next() => {
                     let Some(portion) = portion else { break Ended::Lost(error::transient("a rabbitmq consumer ended")) };
-                    if let Some(error) = self.take_over(portion) {
+                    let (ready, ended) = self.take_over(portion);
+                    if let Some(error) = ended {
                         break Ended::Lost(self.explain(&connection, error).await);
+                    }
+                    if let Some(fewer) = self.prefetch.reduced(ready) {
+                        break Ended::TooMuch(fewer);
                     }
                 }
             }
@@ -163,11 +186,11 @@ impl Supervisor {
         (Session { connection, consumers, deliveries }, ended)
     }
 
-    /// Leaves deliveries in the inbox; what ended its stream is returned.
+    /// Leaves deliveries in the inbox. Says how much lies there, and what ended its stream.
     fn take_over(
         &self,
         portion: Vec<(usize, Option<lapin::Result<lapin::message::Delivery>>)>,
-    ) -> Option<(usize, Option<lapin::Error>)> {
+    ) -> (Ready, Option<(usize, Option<lapin::Error>)>) {
         let (mut arrivals, mut ended) = (Vec::with_capacity(portion.len()), None);
         for (queue, item) in portion {
             match item {
@@ -184,8 +207,7 @@ impl Supervisor {
                 }
             }
         }
-        self.inbox.put(arrivals);
-        ended
+        (self.inbox.put(arrivals), ended)
     }
 
     /// The error for a stream's end. One without a reason was cancelled by the broker: mostly its queue was deleted.

@@ -48,6 +48,13 @@ impl Reader {
         timeout(PATIENCE, voided).await.expect("a word of the lost connection")
     }
 
+    /// Waits for the word of a new connection, and takes nothing.
+    pub(crate) async fn word_of_a_new_connection(&self) -> u64 {
+        let pulled = timeout(PATIENCE, self.0.pull(0)).await.expect("a word of a new connection").unwrap();
+        let Pulled::Change(Change::Void { epoch }) = pulled else { panic!("{pulled:?}") };
+        epoch
+    }
+
     /// As `take`, while the connection is being mended.
     pub(crate) async fn take_in_the_end(&self, count: usize) -> Vec<Delivery> {
         let mut taken = Vec::new();

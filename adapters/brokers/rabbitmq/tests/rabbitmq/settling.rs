@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use futures_util::FutureExt;
-use keylane::broker::{Broker, ConsumerSpec};
+use keylane::broker::{Broker, ConsumerSpec, Outgoing};
 use keylane::delivery::{Delivery, Settlement};
+use keylane::event::Record;
 use lapin::types::AMQPValue;
 
 use crate::reader::{Reader, publish, texts};
@@ -66,6 +67,31 @@ async fn what_is_rejected_goes_to_the_dead_letter_target() {
     assert_eq!(texts(&taken), ["1"]);
     let death = taken[0].record.headers.text("x-death").expect("the broker says how it died");
     assert!(death.contains(&queue) && death.contains("rejected"), "{death}");
+    reader.hears_nothing().await;
+}
+
+#[tokio::test]
+async fn large_messages_lie_here_within_the_bound_of_bytes() {
+    const LARGE: usize = 64 << 10;
+    let Some(uri) = server() else { return };
+    let (admin, broker) = (Admin::new(&uri).await, connect(config(&uri)).await);
+    let queue = admin.queue("quorum", &[]).await;
+    let large = |_| Outgoing { target: queue.clone(), record: Record::new(vec![b'x'; LARGE]) };
+    let publisher = broker.publisher().await.unwrap();
+    for confirmed in publisher.publish((0..120).map(large).collect()).await {
+        confirmed.unwrap();
+    }
+    // By the size that messages are said to have, 256 of them fit, which is all that there are.
+    let reader = Reader::new(&broker, spec(&queue, QUORUM)).await;
+    assert_eq!(reader.word_of_a_new_connection().await, 2, "once is enough");
+    let fitting = (1 << 20) / LARGE - 1;
+    let held = reader.take(fitting).await;
+    reader.hears_nothing().await;
+    reader.settle(held, Settlement::Ack).await;
+    for _ in fitting..120 {
+        let next = reader.take(1).await;
+        reader.settle(next, Settlement::Ack).await;
+    }
     reader.hears_nothing().await;
 }
 
