@@ -200,6 +200,14 @@ impl<'h, H: Harness> Member<'h, H> {
         let limit = self.harness.patience();
         self.consumer.close(limit).await;
     }
+
+    /// Numbered texts as they came, where the broker keeps an order; else by number, so that each is there once.
+    pub(super) fn by_publication(&self, mut texts: Vec<String>) -> Vec<String> {
+        if !self.can.ordered {
+            texts.sort_by_key(|text| text.rsplit(' ').next().and_then(|number| number.parse::<usize>().ok()));
+        }
+        texts
+    }
 }
 
 /// The payload, which tells the records of a check apart.
