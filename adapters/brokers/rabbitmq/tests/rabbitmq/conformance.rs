@@ -85,7 +85,7 @@ impl Harness for Queues {
             group: group.into(),
             reset,
             unsettled_max: 1024,
-            prefetch_bytes_max: 1 << 20,
+            prefetch_bytes_max: 16 << 20,
             settings: Section::parse(&format!("{kind}{queues}")).unwrap(),
         }
     }
