@@ -51,7 +51,7 @@ pub(crate) fn spec(source: &str, settings: &str) -> ConsumerSpec {
         group: "test".into(),
         reset: Reset::Earliest,
         unsettled_max: 1000,
-        prefetch_bytes_max: 1 << 20,
+        prefetch_bytes_max: 16 << 20,
         settings: Section::parse(settings).unwrap(),
     }
 }

@@ -82,7 +82,8 @@ async fn large_messages_lie_here_within_the_bound_of_bytes() {
         confirmed.unwrap();
     }
     // By the size that messages are said to have, 256 of them fit, which is all that there are.
-    let reader = Reader::new(&broker, spec(&queue, QUORUM)).await;
+    let within = ConsumerSpec { prefetch_bytes_max: 1 << 20, ..spec(&queue, QUORUM) };
+    let reader = Reader::new(&broker, within).await;
     assert_eq!(reader.word_of_a_new_connection().await, 2, "once is enough");
     let fitting = (1 << 20) / LARGE - 1;
     let held = reader.take(fitting).await;
