@@ -9,7 +9,7 @@ use keylane::broker::{
     Base, Bounds, Broker, BrokerAdapter, Capabilities, Change, Consumer, ConsumerSpec, Partition, Publisher,
     Pulled, Settles, Start,
 };
-use keylane::config::NoKeys;
+use keylane::config::{NoKeys, Section};
 use keylane::delivery::{Delivery, Place, Settled, Ticket};
 use keylane::event::Record;
 use keylane::{Env, Error, ErrorKind};
@@ -126,8 +126,8 @@ impl BrokerAdapter for Canned {
 
 #[async_trait]
 impl Broker for Canned {
-    fn capabilities(&self) -> Capabilities {
-        capabilities()
+    fn capabilities(&self, _of: &Section) -> Result<Capabilities, Error> {
+        Ok(capabilities())
     }
 
     async fn consumer(&self, _: ConsumerSpec) -> Result<Arc<dyn Consumer>, Error> {

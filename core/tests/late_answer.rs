@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use keylane::broker::{
     Base, Bounds, Broker, Capabilities, Consumer, ConsumerSpec, Outgoing, Partition, Publisher, Pulled, Start,
 };
+use keylane::config::Section;
 use keylane::delivery::{Settled, Ticket};
 use keylane::env::Env;
 use keylane::event::Record;
@@ -31,8 +32,8 @@ struct SlowConsumer {
 
 #[async_trait]
 impl Broker for SlowBroker {
-    fn capabilities(&self) -> Capabilities {
-        self.inner.capabilities()
+    fn capabilities(&self, of: &Section) -> Result<Capabilities, Error> {
+        self.inner.capabilities(of)
     }
     async fn consumer(&self, spec: ConsumerSpec) -> Result<Arc<dyn Consumer>, Error> {
         *self.spec.lock().unwrap() = Some(spec.clone());

@@ -19,6 +19,7 @@ pub use change::{Change, Handback, Partition};
 pub use consumer::{Base, Bounds, Consumer, Pulled, Reset, Start};
 pub use publisher::{Outgoing, Publisher, Receipt};
 
+use crate::config::Section;
 use crate::env::Timestamp;
 use crate::error::Error;
 
@@ -30,8 +31,11 @@ use crate::error::Error;
 ///   empty stream.
 #[async_trait]
 pub trait Broker: Send + Sync + 'static {
-    /// What this broker can do for such a subscription.
-    fn capabilities(&self) -> Capabilities;
+    /// What this broker can do for a subscription with this table of the adapter's own keys.
+    ///
+    /// # Errors
+    /// The table can't be read.
+    fn capabilities(&self, of: &Section) -> Result<Capabilities, Error>;
 
     /// Starts reading one source as a member of one group.
     async fn consumer(&self, spec: ConsumerSpec) -> Result<Arc<dyn Consumer>, Error>;
@@ -60,7 +64,7 @@ pub struct ConsumerSpec {
     /// Bytes the client may hold that nobody pulled yet.
     pub prefetch_bytes_max: usize,
     /// The adapter's own keys of this subscription, `[subscription.NAME.KIND]`.
-    pub settings: crate::config::Section,
+    pub settings: Section,
 }
 
 /// A point in a log by its time; brokers round it to the first record at or after it.

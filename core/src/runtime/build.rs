@@ -10,7 +10,7 @@ use super::handle::Handle;
 use super::plan;
 use super::worker::{Planned, Worker};
 use crate::broker::{Broker, BrokerAdapter};
-use crate::config::{Catalog, Config, Source};
+use crate::config::{Catalog, Config, Source, Subscription};
 use crate::env::Env;
 use crate::error::{Error, ErrorKind};
 use crate::handler::{IntoRouteTable, RouteTable};
@@ -260,12 +260,16 @@ fn plan_all(
     routes: Vec<(String, RouteTable)>,
     brokers: &BTreeMap<String, Arc<dyn Broker>>,
 ) -> Result<Vec<Planned>, Error> {
-    config.check_order(|subscription| brokers[&subscription.broker].capabilities().ordered)?;
+    let can = |of: &Subscription| brokers[&of.broker].capabilities(&of.adapter);
+    for subscription in config.subscriptions.values() {
+        can(subscription)?;
+    }
+    config.check_order(|subscription| can(subscription).is_ok_and(|can| can.ordered))?;
     let mut planned: Vec<Planned> = Vec::new();
     for (name, routes) in routes {
         let subscription = &config.subscriptions[&name];
         let broker = brokers[&subscription.broker].clone();
-        let settings = plan::subscription(subscription, &broker.capabilities())?;
+        let settings = plan::subscription(subscription, &can(subscription)?)?;
         if let Some(other) = planned.iter().find(|other| other.settings.scope == settings.scope) {
             return Err(plan::twice(subscription, &other.settings.name));
         }

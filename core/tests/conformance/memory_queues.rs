@@ -7,6 +7,7 @@ use futures_util::FutureExt;
 use keylane::broker::{
     Broker, Capabilities, Change, Consumer, ConsumerSpec, Outgoing, Pulled, Reset, Settles,
 };
+use keylane::config::Section;
 use keylane::delivery::{Delivery, Settlement};
 use keylane::event::Record;
 use keylane::memory::{Memory, MemoryBroker, MemoryQueues, Queued};
@@ -241,9 +242,10 @@ async fn rejected_is_gone_and_a_delay_is_refused() {
     voided(&one);
     assert_eq!(settle(&one, take(&one, 2), Settlement::Reject).await, 0);
     assert_eq!(yard.counts(), (0, 0));
-    let Capabilities { partitions, ordered, settles, attempts, delay, .. } = broker.capabilities();
+    let Capabilities { partitions, ordered, settles, attempts, delay, .. } = one.capabilities();
     assert_eq!((partitions, ordered, settles, attempts, delay), (false, false, Settles::Each, true, None));
-    assert_eq!(broker.capabilities(), one.capabilities());
+    let none = Section::parse("").unwrap();
+    assert_eq!(broker.capabilities(&none).unwrap(), one.capabilities());
 }
 
 #[tokio::test]

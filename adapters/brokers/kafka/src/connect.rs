@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use keylane::broker::{Broker, Capabilities, Consumer, ConsumerSpec, Publisher};
+use keylane::config::Section;
 use keylane::{Env, Error};
 
 use crate::config::{KafkaConfig, KafkaSubscription};
@@ -60,8 +61,8 @@ impl KafkaBroker {
 
 #[async_trait]
 impl Broker for KafkaBroker {
-    fn capabilities(&self) -> Capabilities {
-        consumer::capabilities()
+    fn capabilities(&self, _of: &Section) -> Result<Capabilities, Error> {
+        Ok(consumer::capabilities())
     }
 
     async fn consumer(&self, spec: ConsumerSpec) -> Result<Arc<dyn Consumer>, Error> {

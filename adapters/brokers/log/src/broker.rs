@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use keylane::broker::{Bounds, Broker, Capabilities, Consumer, ConsumerSpec, Partition, Publisher, Settles};
+use keylane::config::Section;
 use keylane::env::Timestamp;
 use keylane::{Env, Error, ErrorKind};
 use keylane_sqlite::Database;
@@ -185,8 +186,8 @@ impl LogBroker {
 
 #[async_trait]
 impl Broker for LogBroker {
-    fn capabilities(&self) -> Capabilities {
-        capabilities()
+    fn capabilities(&self, _of: &Section) -> Result<Capabilities, Error> {
+        Ok(capabilities())
     }
 
     async fn consumer(&self, spec: ConsumerSpec) -> Result<Arc<dyn Consumer>, Error> {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use keylane::broker::{Broker, Capabilities, Consumer, ConsumerSpec, Publisher};
+use keylane::config::Section;
 use keylane::{Env, Error};
 
 use crate::config::RabbitMqConfig;
@@ -58,9 +59,8 @@ impl RabbitMqBroker {
 
 #[async_trait]
 impl Broker for RabbitMqBroker {
-    /// Of a shared subscription: that one is ordered, its own keys say.
-    fn capabilities(&self) -> Capabilities {
-        consumer::capabilities(&RabbitMqSubscription::default())
+    fn capabilities(&self, of: &Section) -> Result<Capabilities, Error> {
+        Ok(consumer::capabilities(&of.read::<RabbitMqSubscription>()?))
     }
 
     async fn consumer(&self, spec: ConsumerSpec) -> Result<Arc<dyn Consumer>, Error> {

@@ -23,7 +23,8 @@ impl<'h, H: Harness> Stage<'h, H> {
         let source = harness.source(partitions).await;
         let broker = harness.broker().await;
         let publisher = broker.publisher().await.expect("a publisher is made");
-        let can = broker.capabilities();
+        let spec = harness.spec(&source, "g", Reset::Earliest);
+        let can = broker.capabilities(&spec.settings).expect("a table of its own");
         Self { harness, broker, publisher, source, can }
     }
 

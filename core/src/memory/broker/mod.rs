@@ -19,7 +19,7 @@ use tokio::sync::Notify;
 use crate::broker::{
     Broker, BrokerAdapter, Capabilities, Consumer, ConsumerSpec, Partition, Publisher, Settles,
 };
-use crate::config::NoKeys;
+use crate::config::{NoKeys, Section};
 use crate::env::Env;
 use crate::error::{Class, Error, ErrorKind};
 use crate::event::Record;
@@ -162,8 +162,8 @@ impl Connection {
 
 #[async_trait]
 impl Broker for Connection {
-    fn capabilities(&self) -> Capabilities {
-        capabilities()
+    fn capabilities(&self, _of: &Section) -> Result<Capabilities, Error> {
+        Ok(capabilities())
     }
 
     async fn consumer(&self, spec: ConsumerSpec) -> Result<Arc<dyn Consumer>, Error> {

@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 
 use super::broker::away;
 use crate::broker::{Broker, BrokerAdapter, Capabilities, Consumer, ConsumerSpec, Publisher, Settles};
-use crate::config::NoKeys;
+use crate::config::{NoKeys, Section};
 use crate::env::Env;
 use crate::error::{Class, Error, ErrorKind};
 use consumer::QueueConsumer;
@@ -165,8 +165,8 @@ impl Connection {
 
 #[async_trait]
 impl Broker for Connection {
-    fn capabilities(&self) -> Capabilities {
-        capabilities()
+    fn capabilities(&self, _of: &Section) -> Result<Capabilities, Error> {
+        Ok(capabilities())
     }
 
     async fn consumer(&self, spec: ConsumerSpec) -> Result<Arc<dyn Consumer>, Error> {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use keylane::broker::{Base, Broker, Capabilities, Consumer, ConsumerSpec, Publisher};
+use keylane::config::Section;
 use keylane::delivery::{Delivery, Settlement};
 use keylane::env::Env;
 use keylane::{Error, ErrorKind};
@@ -88,8 +89,8 @@ impl FaultyBroker {
 #[async_trait]
 #[deny(clippy::missing_trait_methods)]
 impl Broker for FaultyBroker {
-    fn capabilities(&self) -> Capabilities {
-        self.inner.capabilities()
+    fn capabilities(&self, of: &Section) -> Result<Capabilities, Error> {
+        self.inner.capabilities(of)
     }
 
     async fn consumer(&self, spec: ConsumerSpec) -> Result<Arc<dyn Consumer>, Error> {

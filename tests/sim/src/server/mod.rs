@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use keylane::broker::{Broker, BrokerAdapter, Capabilities, Consumer, ConsumerSpec, Publisher, Settles};
-use keylane::config::NoKeys;
+use keylane::config::{NoKeys, Section};
 use keylane::{Env, Error};
 use tokio::sync::Notify;
 
@@ -138,8 +138,8 @@ impl BrokerAdapter for SimAdapter {
 
 #[async_trait]
 impl Broker for SimAdapter {
-    fn capabilities(&self) -> Capabilities {
-        self.server.capabilities()
+    fn capabilities(&self, _of: &Section) -> Result<Capabilities, Error> {
+        Ok(self.server.capabilities())
     }
 
     async fn consumer(&self, spec: ConsumerSpec) -> Result<Arc<dyn Consumer>, Error> {

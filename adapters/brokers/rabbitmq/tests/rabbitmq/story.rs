@@ -84,6 +84,25 @@ async fn worker(uri: &str, queue: &str, memory: &Memory, seen: &Seen) -> Handle 
     runtime.subscription("service", routes).start().await.unwrap()
 }
 
+#[tokio::test]
+async fn an_ordered_subscription_has_to_say_what_becomes_of_an_exhausted_event() {
+    let Some(uri) = server() else { return };
+    let exchange = Admin::new(&uri).await.ordered("quorum", 2).await;
+    let start = async |queues: &str, exhausted: &str| {
+        let toml = format!(
+            "[store.memory]\n[broker.main.rabbitmq]\nuri = \"{uri}\"\n[subscription.service]\n\
+             source = \"/exchanges/{exchange}\"\n[subscription.service.retry]\n{exhausted}\n\
+             [subscription.service.rabbitmq]\ndelivery_limit = \"none\"\n{queues}"
+        );
+        let routes = Routes::new().all(handle).with_state(Seen::default());
+        let runtime = Runtime::from_text(&toml).broker(RabbitMq).store(Memory::new());
+        runtime.subscription("service", routes).start().await
+    };
+    let error = start("queues = 2", "").await.err().expect("a refusal").to_string();
+    assert!(error.contains("on_exhausted") && error.contains("keeps an order"), "{error}");
+    start("queues = 2", "on_exhausted = \"skip\"").await.expect("said").abandon();
+}
+
 async fn publish(uri: &str, queue: &str) {
     let publisher = connect(config(uri)).await.publisher().await.unwrap();
     let out = |number: usize| {
