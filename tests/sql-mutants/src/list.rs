@@ -1,0 +1,103 @@
+//! The mutants.
+
+/// One rule, broken in one statement.
+#[derive(Debug)]
+pub struct Mutant {
+    /// Its name.
+    pub name: &'static str,
+    /// The rule that it breaks.
+    pub rule: &'static str,
+    /// What is wrong then.
+    pub what: &'static str,
+    /// Whose statement.
+    pub package: &'static str,
+    /// From the tree's root.
+    pub file: &'static str,
+    /// The piece that is replaced; it stands there once.
+    pub piece: &'static str,
+    /// By what.
+    pub by: &'static str,
+    /// Parts of the names of the tests that must fail: one of them, at least.
+    pub tests: &'static [&'static str],
+}
+
+impl Mutant {
+    /// The file's text with the rule broken.
+    ///
+    /// # Errors
+    /// The piece stands there never or more than once.
+    pub fn broken(&self, text: &str) -> Result<String, String> {
+        match text.matches(self.piece).count() {
+            1 => Ok(text.replace(self.piece, self.by)),
+            times => Err(format!("{}: its piece stands {times} times in {}", self.name, self.file)),
+        }
+    }
+}
+
+macro_rules! mutants {
+    ($($folder:literal $name:literal $rule:literal: $what:literal; $file:literal: $piece:literal => $by:literal; $tests:expr;)*) => {
+        /// All of them.
+        pub const MUTANTS: &[Mutant] = &[$(Mutant {
+            name: $name,
+            rule: $rule,
+            what: $what,
+            package: concat!("keylane-", $folder),
+            file: concat!("adapters/stores/", $folder, "/", $file),
+            piece: $piece,
+            by: $by,
+            tests: &$tests,
+        }),*];
+    };
+}
+
+mutants! {
+    "sqlite" "sqlite-a4-token-repeated" "A4": "the tokens that were drawn are drawn again";
+        "src/lease/take.rs": "SET last = last + ?1 RETURNING" => "SET last = last + ?1 - ?1 RETURNING";
+        ["token_only_grows", "lease_"];
+    "sqlite" "sqlite-c1-epoch-ignored" "C1": "a claim is held by its owner, whatever its epoch";
+        "src/commit/facts.rs": "WHERE c.epoch = e.value ->> 2 AND c.owner = ?2" => "WHERE c.owner = ?2";
+        ["commit_leaves_out_lost_claims", "claim_of_ones_own", "reposition_"];
+    "sqlite" "sqlite-c1-owner-ignored" "C1": "a claim is held under its epoch, whoever owns it";
+        "src/commit/facts.rs": "WHERE c.epoch = e.value ->> 2 AND c.owner = ?2" => "WHERE c.epoch = e.value ->> 2 AND ?2 IS NOT NULL";
+        ["commit_", "release_", "takeover_"];
+    "sqlite" "sqlite-c1-lease-token-ignored" "C1": "a lease is held by its owner, whatever its token";
+        "src/lease/back.rs": "WHERE l.token = e.value ->> 2 AND l.owner = ?2" => "WHERE l.owner = ?2";
+        ["lease_of_ones_own", "commit_leaves_out_lost_leases"];
+    "sqlite" "sqlite-s1-session-inserted" "S1": "a session's row is inserted by whoever looks at it";
+        "src/session.rs": "UPDATE keylane_sessions SET expires_us = (SELECT us FROM keylane_clock) + lifetime_us WHERE id = ?1\n" => "INSERT INTO keylane_sessions SELECT ?1, 'w', 15000000, us + 15000000 FROM keylane_clock WHERE true\n         ON CONFLICT DO UPDATE SET expires_us = (SELECT us FROM keylane_clock) + lifetime_us\n";
+        ["renew_never_revives", "commit_checks_session"];
+    "sqlite" "sqlite-s2-epoch-not-raised" "S2": "a claim changes hands under the same epoch";
+        "src/claim.rs": "SET epoch = epoch + 1, owner = ?3" => "SET owner = ?3";
+        ["epoch_only_grows", "claim_of_ones_own"];
+    "sqlite" "sqlite-s4-nothing-expires" "S4": "no session ever expires";
+        "src/claim.rs": "s.expires_us <= clock.us AS expired" => "0 AS expired";
+        ["expiry_is_the_databases_clock", "claim_of_dead_session"];
+    "sqlite" "sqlite-s5-limit-begins-anew" "S5": "each question for a claim begins the handover's limit anew";
+        "src/claim.rs": "wanted_us = coalesce(wanted_us, (SELECT us FROM keylane_clock))" => "wanted_us = (SELECT us FROM keylane_clock)";
+        ["claim_after_handover_limit"];
+    "sqlite" "sqlite-s9-not-kept" "S9": "a lease that somebody waited for is anybody's";
+        "src/lease/take.rs": "l.kept_until_us > clock.us AS turn" => "0 AS turn";
+        ["freed_lease_is_kept"];
+    "sqlite" "sqlite-l2-position-forgotten" "L2": "a release forgets the position";
+        "src/claim.rs": "repositioned = 0, clean = ?1" => "repositioned = 0, base = NULL, clean = ?1";
+        ["release_keeps_position", "claim_brings_position"];
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn every_piece_stands_where_it_is_looked_for() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let wrong = MUTANTS.iter().filter_map(|mutant| {
+            let text = std::fs::read_to_string(root.join(mutant.file))
+                .map_err(|error| format!("{}: {error}", mutant.file));
+            text.and_then(|text| mutant.broken(&text)).err()
+        });
+        assert_eq!(wrong.collect::<Vec<_>>(), Vec::<String>::new());
+        assert!(MUTANTS.len() >= 8);
+    }
+}
