@@ -40,7 +40,12 @@ impl Meta {
     /// The key as text for people: UTF-8 as it is, anything else escaped.
     #[must_use]
     pub fn key_text(&self) -> Option<String> {
-        self.key.as_ref().map(|key| key.escape_ascii().to_string())
+        let plain = |byte: &u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'\\' | b'\'' | b'"');
+        let text = |key: &Bytes| match key.iter().all(plain) {
+            true => String::from_utf8_lossy(key).into_owned(),
+            false => key.escape_ascii().to_string(),
+        };
+        self.key.as_ref().map(text)
     }
 }
 
