@@ -22,7 +22,7 @@ pub(crate) async fn admit(store: &PostgresStore, batch: &AdmitBatch) -> Result<A
         return Err(too_long(key.len()));
     }
     let scope = store.scopes.number(&store.database, &batch.scope).await?;
-    let ids: Vec<Vec<u8>> = batch.events.iter().map(|event| id::key(&event.id)).collect();
+    let ids: Vec<id::Key> = batch.events.iter().map(|event| id::key(&event.id)).collect();
     let times: Vec<Option<i64>> = ids.iter().map(|id| id::time(id)).collect();
     let ledger: Vec<bool> = batch.events.iter().map(|event| event.payload.is_some()).collect();
     let leased: Vec<bool> = batch.events.iter().map(|event| event.leased).collect();

@@ -2,9 +2,6 @@
 
 use keylane::Error;
 use keylane::store::{CommitGroup, HoldCommit};
-use sqlx::Postgres;
-use sqlx::postgres::PgArguments;
-use sqlx::query::Query;
 
 use crate::PostgresStore;
 use crate::numbers::signed;
@@ -51,6 +48,3 @@ pub(crate) fn counted(at: usize) -> i32 {
 pub(crate) fn index(number: i32) -> usize {
     crate::admit::place(number.into())
 }
-
-/// A statement under way.
-pub(crate) type Statement<'q> = Query<'q, Postgres, PgArguments>;

@@ -49,9 +49,10 @@ pub(crate) fn is_not_plain(error: &sqlx::Error) -> bool {
     code(error) == Some(NOT_PLAIN)
 }
 
-/// The transaction was spoilt or ended by what ran in it: a statement that failed and was passed over, a COMMIT.
+/// The transaction was spoilt or ended by what ran in it: a statement that failed and was passed over, a COMMIT; or a
+/// ROLLBACK, behind which the connection only reads.
 pub(crate) fn is_spoilt(error: &sqlx::Error) -> bool {
-    matches!(code(error), Some(NOT_OURS | "25P01" | "25P02" | "3B001"))
+    matches!(code(error), Some(NOT_OURS | "25P01" | "25P02" | "3B001" | "25006"))
 }
 
 /// The transaction is as good as before its last savepoint.

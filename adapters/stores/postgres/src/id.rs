@@ -1,7 +1,14 @@
 //! Ids as the ledger keys them: compact, each by one key, and with the time that some carry (rule L1).
 
+use std::ops::Deref;
+
+use bytes::Bytes;
 use keylane::text::Text;
 use keylane::{Error, ErrorKind};
+use sqlx::Postgres;
+use sqlx::encode::{Encode, IsNull};
+use sqlx::error::BoxDynError;
+use sqlx::postgres::{PgArgumentBuffer, PgHasArrayType, PgTypeInfo};
 
 /// Begins no UTF-8 text: sixteen bytes of a UUID follow.
 const UUID: u8 = 0xFF;
@@ -11,15 +18,57 @@ const ULID: u8 = 0xFE;
 const ULID_LENGTH: usize = 26;
 const CROCKFORD: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 
+/// As many bytes as a compact key has.
+const COMPACT: usize = 17;
+
+/// The key of an id, as the ledger has it; most are kept where they stand.
+#[derive(Debug, Clone)]
+pub(crate) enum Key {
+    Compact([u8; COMPACT]),
+    Text(Bytes),
+}
+
+impl Deref for Key {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Compact(bytes) => bytes,
+            Self::Text(bytes) => bytes,
+        }
+    }
+}
+
+impl sqlx::Type<Postgres> for Key {
+    fn type_info() -> PgTypeInfo {
+        <[u8] as sqlx::Type<Postgres>>::type_info()
+    }
+}
+
+impl PgHasArrayType for Key {
+    fn array_type_info() -> PgTypeInfo {
+        <&[u8] as PgHasArrayType>::array_type_info()
+    }
+}
+
+impl Encode<'_, Postgres> for Key {
+    fn encode_by_ref(&self, buffer: &mut PgArgumentBuffer) -> Result<IsNull, BoxDynError> {
+        buffer.extend_from_slice(self);
+        Ok(IsNull::No)
+    }
+}
+
 /// The key of an id. A UUID and a ULID as they are commonly written become sixteen bytes behind one that begins no
 /// text; any other id is its own bytes. No two ids have one key.
-pub(crate) fn key(id: &str) -> Vec<u8> {
-    let (mark, bytes) = match (uuid(id), ulid(id)) {
+pub(crate) fn key(id: &Text) -> Key {
+    let text = id.as_bytes();
+    let (mark, bytes) = match (uuid(text), ulid(text)) {
         (Some(uuid), _) => (UUID, uuid),
         (None, Some(ulid)) => (ULID, ulid),
-        (None, None) => return id.as_bytes().to_vec(),
+        (None, None) => return Key::Text(text.clone()),
     };
-    [&[mark], &bytes[..]].concat()
+    let mut compact = [mark; COMPACT];
+    compact[1..].copy_from_slice(&bytes);
+    Key::Compact(compact)
 }
 
 /// The time in an id's key, in milliseconds after 1970: that of a UUIDv7 or a ULID.
@@ -51,21 +100,22 @@ pub(crate) fn text(bytes: Vec<u8>) -> Result<Text, Error> {
 }
 
 /// Only the one form that the bytes give back: lower case, with hyphens.
-fn uuid(id: &str) -> Option<[u8; 16]> {
-    let uuid = uuid::Uuid::try_parse(id).ok().filter(|_| id.len() == uuid::fmt::Hyphenated::LENGTH)?;
-    let lower = !id.bytes().any(|byte| byte.is_ascii_uppercase());
-    lower.then(|| uuid.into_bytes())
+fn uuid(id: &[u8]) -> Option<[u8; 16]> {
+    if id.len() != uuid::fmt::Hyphenated::LENGTH || id.iter().any(u8::is_ascii_uppercase) {
+        return None;
+    }
+    Some(uuid::Uuid::try_parse_ascii(id).ok()?.into_bytes())
 }
 
 /// Likewise: upper case.
-fn ulid(id: &str) -> Option<[u8; 16]> {
+fn ulid(id: &[u8]) -> Option<[u8; 16]> {
     // 26 digits of five bits are two bits more than there are.
-    if id.len() != ULID_LENGTH || id.as_bytes()[0] > b'7' {
+    if id.len() != ULID_LENGTH || id[0] > b'7' {
         return None;
     }
     let mut number: u128 = 0;
-    for byte in id.bytes() {
-        let digit = CROCKFORD.iter().position(|digit| *digit == byte)?;
+    for byte in id {
+        let digit = CROCKFORD.iter().position(|digit| digit == byte)?;
         number = number << 5 | digit as u128;
     }
     Some(number.to_be_bytes())
@@ -79,6 +129,10 @@ fn written(number: u128) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn key(id: &str) -> Vec<u8> {
+        super::key(&Text::from(id)).to_vec()
+    }
 
     #[test]
     fn l1_no_two_ids_have_one_key() {

@@ -19,6 +19,7 @@ mod freed;
 mod id;
 mod lease;
 mod numbers;
+mod parameters;
 mod parked_row;
 mod parking;
 mod scope;

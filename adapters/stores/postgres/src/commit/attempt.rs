@@ -14,7 +14,7 @@ use super::plain::Plan;
 use super::stop::Stop;
 use crate::arrays::Holds;
 use crate::database::Link;
-use crate::error::{failed, is_collision, is_lost};
+use crate::error::is_lost;
 use crate::{GRACE, Postgres, PostgresStore};
 
 /// So often others may be in the way of one transaction.
@@ -111,7 +111,7 @@ impl Attempt<'_> {
         let limit = self.store.database.limit() * 4 + GRACE;
         match self.store.database.env().timeout("a commit", limit, self.run_unbounded(mode)).await {
             Ok(ran) => ran,
-            Err(late) => Err(Stop::Error(unknown(late))),
+            Err(late) => Err(Stop::unknown(late)),
         }
     }
 
@@ -133,7 +133,7 @@ impl Attempt<'_> {
         };
         match self.store.database.env().timeout("a commit", limit, run).await {
             Ok(ran) => ran,
-            Err(late) => Err(Stop::Error(unknown(late))),
+            Err(late) => Err(Stop::unknown(late)),
         }
     }
 
@@ -146,10 +146,16 @@ impl Attempt<'_> {
         let plan = plan.filter(|_| !effects || link.is_own());
         match plan {
             Some(plan) if !plan.effects && link.is_own() => self.at_once(link, plan).await,
-            Some(plan) => {
-                let ended = plan.run(self, &mut link).await;
-                self.finish(link, ended).await
-            }
+            Some(plan) => match plan.run(self, &mut link).await {
+                Ok(end) => {
+                    link.give();
+                    Ok(self.noted(end))
+                }
+                Err(stop) => {
+                    link.undo().await;
+                    Err(stop)
+                }
+            },
             None => {
                 let mode = match mode {
                     _ if effects && !link.is_own() => Mode::Savepoints,
@@ -171,10 +177,10 @@ impl Attempt<'_> {
             }
             Err(error) if is_lost(&error) => {
                 link.note(&error);
-                Err(Stop::Error(unknown(error)))
+                Err(Stop::unknown(error))
             }
             Err(error) => {
-                let stop = Stop::of(&mut link, "could not commit", error);
+                let stop = Stop::of_plain(&mut link, "could not commit", error);
                 link.undo().await;
                 Err(stop)
             }
@@ -197,25 +203,16 @@ impl Attempt<'_> {
             Err(error) => error,
         };
         if is_lost(&error) {
-            return Err(Stop::Error(unknown(error)));
+            return Err(Stop::unknown(error));
         }
         link.undo().await;
-        // C4: deadlocks and serialization are nobody's fault; anything else is somebody's in the group.
-        Err(match is_collision(&error) {
-            true => Stop::Collided(failed("could not commit", error)),
-            false => Stop::Refused(error.into()),
-        })
+        Err(Stop::refused(error))
     }
 
     fn noted(&self, end: End) -> (Vec<Fate>, Done) {
         self.store.positions.note(self.course.group, self.holds, &end);
         (end.fates, end.done)
     }
-}
-
-/// U1: the commit may have been done, or may yet be.
-fn unknown(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
-    Error::new(ErrorKind::Unknown, "the answer to a commit was lost").with_source(error)
 }
 
 fn crowded() -> Error {

@@ -6,10 +6,13 @@ use sqlx::Row;
 use sqlx::postgres::PgRow;
 
 use super::attempt::Attempt;
+use super::plain::WRITTEN_MAX;
 use super::stop::Stop;
-use crate::arrays::{Statement, counted, index};
+use crate::arrays::{counted, index};
 use crate::database::Link;
+use crate::error::is_lost;
 use crate::numbers::signed;
+use crate::parameters::{Parameters, Written};
 
 /// What a transaction leaves when it is committed.
 pub(super) struct End {
@@ -69,23 +72,40 @@ impl Last {
     }
 
     /// Nine parameters.
-    pub(super) fn bind<'q>(&self, statement: Statement<'q>) -> Statement<'q> {
+    pub(super) fn bind<P: Parameters>(&self, parameters: P) -> P {
         let rows = || self.positions.iter();
         let witness = || rows().map(|(.., position)| position.witness);
-        statement
-            .bind(rows().map(|(at, ..)| counted(*at)).collect::<Vec<_>>())
-            .bind(rows().map(|(.., position)| signed(position.base)).collect::<Vec<_>>())
-            .bind(rows().map(|(.., position)| position.sparse.clone()).collect::<Vec<_>>())
-            .bind(
-                rows()
-                    .map(|(.., position)| Some(position.identity.as_ref()?.as_bytes().to_vec()))
-                    .collect::<Vec<_>>(),
-            )
-            .bind(witness().map(|witness| Some(signed(witness?.offset))).collect::<Vec<_>>())
-            .bind(witness().map(|witness| witness?.time.map(Timestamp::as_micros)).collect::<Vec<_>>())
-            .bind(witness().map(|witness| Some(signed(witness?.hash))).collect::<Vec<_>>())
-            .bind(rows().map(|(.., position)| i64::from(position.partitions)).collect::<Vec<_>>())
-            .bind(self.over.clone())
+        let holds: Vec<_> = rows().map(|(at, ..)| counted(*at)).collect();
+        let bases: Vec<_> = rows().map(|(.., position)| signed(position.base)).collect();
+        let sparse: Vec<_> = rows().map(|(.., position)| position.sparse.clone()).collect();
+        let identities: Vec<_> =
+            rows().map(|(.., position)| Some(position.identity.as_ref()?.as_bytes().to_vec())).collect();
+        let offsets: Vec<_> = witness().map(|witness| Some(signed(witness?.offset))).collect();
+        let times: Vec<_> = witness().map(|witness| witness?.time.map(Timestamp::as_micros)).collect();
+        let hashes: Vec<_> = witness().map(|witness| Some(signed(witness?.hash))).collect();
+        let partitions: Vec<_> = rows().map(|(.., position)| i64::from(position.partitions)).collect();
+        parameters
+            .ints(&holds)
+            .numbers(&bases)
+            .bytes(&sparse)
+            .some_bytes(&identities)
+            .some_numbers(&offsets)
+            .some_numbers(&times)
+            .some_numbers(&hashes)
+            .numbers(&partitions)
+            .ints(&self.over)
+    }
+
+    fn bind_all<P: Parameters>(&self, parameters: P, attempt: &Attempt<'_>, held: &[bool], guard: bool) -> P {
+        let holds = attempt.holds;
+        let parameters = parameters
+            .uuid(attempt.course.group.session.0)
+            .ints(&holds.scope)
+            .some_numbers(&holds.partition)
+            .some_bytes(&holds.key)
+            .flags(held)
+            .flag(guard);
+        self.bind(parameters)
     }
 }
 
@@ -101,16 +121,37 @@ pub(super) async fn write(
     let sql = attempt.store.database.sql(
         "SELECT * FROM {keylane}.commit_holds($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
     );
-    let holds = attempt.holds;
-    let statement = sql
-        .query()
-        .bind(attempt.course.group.session.0)
-        .bind(&holds.scope)
-        .bind(&holds.partition)
-        .bind(&holds.key)
-        .bind(held)
-        .bind(guard);
-    let row = last.bind(statement).fetch_one(&mut **link).await;
+    let row = last.bind_all(sql.query(), attempt, held, guard).fetch_one(&mut **link).await;
     let row = row.map_err(|error| Stop::of(link, "could not write positions", error))?;
     Ok(End { fates, positions: last.positions, done: Done::read(&row) })
+}
+
+/// The same with the commit behind it, in one message: what raises before leaves nothing to commit.
+pub(super) async fn write_and_commit(
+    attempt: &Attempt<'_>,
+    link: &mut Link<'_>,
+    fates: Vec<Fate>,
+    held: &[bool],
+    guard: bool,
+) -> Result<End, Stop> {
+    if held.len() > WRITTEN_MAX {
+        let end = write(attempt, link, fates, held, guard).await?;
+        return match link.commit().await {
+            Ok(()) => Ok(end),
+            Err(error) if is_lost(&error) => Err(Stop::unknown(error)),
+            Err(error) => Err(Stop::refused(error)),
+        };
+    }
+    let last = Last::of(attempt, &fates, |at| held[at]);
+    let parameters = last.bind_all(Written::default(), attempt, held, guard).text;
+    let end = format!("SELECT * FROM {{keylane}}.commit_holds({parameters})");
+    let (row, committed) = link.commit_behind(&end).await;
+    match (row, committed) {
+        (Some(row), Ok(())) => Ok(End { fates, positions: last.positions, done: Done::read(&row) }),
+        // U1: whether the server came as far as the commit is not known, however little it said.
+        (_, Err(error)) if is_lost(&error) => Err(Stop::unknown(error)),
+        (Some(_), Err(error)) => Err(Stop::refused(error)),
+        (None, Err(error)) => Err(Stop::of(link, "could not write positions", error)),
+        (None, Ok(())) => Err(Stop::unknown(sqlx::Error::RowNotFound)),
+    }
 }

@@ -150,7 +150,7 @@ impl Facts {
             return Ok(());
         }
         let scopes: Vec<i32> = asked.iter().map(|(_, event, _)| self.scope[event.hold]).collect();
-        let ids: Vec<Vec<u8>> = asked.iter().map(|(_, event, _)| id::key(&event.id)).collect();
+        let ids: Vec<id::Key> = asked.iter().map(|(_, event, _)| id::key(&event.id)).collect();
         let times: Vec<Option<i64>> = ids.iter().map(|id| id::time(id)).collect();
         let sql = attempt.store.database.sql(
             "SELECT k.at, k.hash, false AS parked FROM {keylane}.ledger_known($1, $2, $3, true) k

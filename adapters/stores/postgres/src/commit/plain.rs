@@ -15,10 +15,15 @@ use super::end::{self, Done, End, Last};
 use super::facts::{Facts, is_by_position};
 use super::pass::is_own;
 use super::stop::Stop;
-use crate::arrays::{Statement, counted};
+use crate::arrays::counted;
 use crate::database::Link;
-use crate::id;
+use crate::id::{self, Key};
 use crate::numbers::{hash, signed};
+use crate::parameters::{Parameters, Written};
+
+/// So many holds and events go into one message with the statement before or behind: for more, reading their text costs
+/// more than a round trip does.
+pub(super) const WRITTEN_MAX: usize = 100;
 
 /// What the functions are told.
 pub(super) struct Plan {
@@ -37,7 +42,7 @@ pub(super) struct Plan {
 #[derive(Default)]
 pub(super) struct Ledger {
     scope: Vec<i32>,
-    id: Vec<Vec<u8>>,
+    id: Vec<Key>,
     ms: Vec<Option<i64>>,
     hash: Vec<Uuid>,
 }
@@ -47,7 +52,8 @@ pub(super) struct Ledger {
 struct Ended {
     hold: Vec<i32>,
     offset: Vec<i64>,
-    id: Vec<Vec<u8>>,
+    /// Of events with a claim none: their place is theirs.
+    id: Vec<Option<Key>>,
 }
 
 impl Plan {
@@ -90,12 +96,12 @@ impl Plan {
     fn add(&mut self, attempt: &Attempt<'_>, event: &CommitEvent) {
         self.used.push(counted(event.hold));
         let id = id::key(&event.id);
-        if let Some(payload) = event.ledger {
-            self.ledger.push(attempt.holds.scope[event.hold], &id, hash(payload));
-        }
         self.ended.hold.push(counted(event.hold));
         self.ended.offset.push(signed(event.offset));
-        self.ended.id.push(id);
+        self.ended.id.push(attempt.holds.partition[event.hold].is_none().then(|| id.clone()));
+        if let Some(payload) = event.ledger {
+            self.ledger.push(attempt.holds.scope[event.hold], id, hash(payload));
+        }
     }
 
     /// All of it in one statement.
@@ -114,16 +120,26 @@ impl Plan {
         Ok(End { fates: self.fates, positions: last.positions, done: Done::read(&row) })
     }
 
-    /// In a transaction, with effects between rows and positions (rule C3).
+    /// In a transaction, with effects between rows and positions (rule C3): two round trips where it is small, and
+    /// those of the effects.
     pub(super) async fn run(self, attempt: &Attempt<'_>, link: &mut Link<'_>) -> Result<End, Stop> {
-        link.begin().await?;
-        let sql = attempt.store.database.sql(
-            "SELECT lifetime_us, held
-             FROM {keylane}.commit_rows($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
-        );
-        let statement = bind_holds(sql.query(), attempt).bind(self.effects);
-        let row = self.bind(statement).fetch_one(&mut **link).await;
-        let row = row.map_err(|error| Stop::of(link, "could not write the ledger", error))?;
+        let row = match self.len() <= WRITTEN_MAX {
+            true => {
+                let parameters = self.bind(bind_holds(Written::default(), attempt).flag(self.effects)).text;
+                let rows = format!("SELECT lifetime_us, held FROM {{keylane}}.commit_rows({parameters})");
+                link.begin_with(&rows).await
+            }
+            false => {
+                link.begin().await?;
+                let sql = attempt.store.database.sql(
+                    "SELECT lifetime_us, held
+                     FROM {keylane}.commit_rows($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
+                );
+                let statement = bind_holds(sql.query(), attempt).flag(self.effects);
+                self.bind(statement).fetch_one(&mut **link).await
+            }
+        };
+        let row = row.map_err(|error| Stop::of_plain(link, "could not write the ledger", error))?;
         let held: Vec<bool> = row.get::<Option<_>, _>("held").unwrap_or_default();
         let lifetime = Duration::from_micros(row.get::<i64, _>("lifetime_us").unsigned_abs());
         let mut clock = Clock::start(attempt.store, lifetime);
@@ -134,23 +150,27 @@ impl Plan {
                 trouble => trouble.stop(unit),
             })?;
         }
-        end::write(attempt, link, self.fates, &held, self.effects).await
+        end::write_and_commit(attempt, link, self.fates, &held, self.effects).await
     }
 
-    fn bind<'q>(&self, statement: Statement<'q>) -> Statement<'q> {
-        self.ledger
-            .bind(statement.bind(self.used.clone()).bind(self.versions.clone()))
-            .bind(self.ended.hold.clone())
-            .bind(self.ended.offset.clone())
-            .bind(self.ended.id.clone())
+    /// The longest of its lists.
+    fn len(&self) -> usize {
+        self.ended.hold.len().max(self.versions.len())
+    }
+
+    /// Ten parameters.
+    fn bind<P: Parameters>(&self, parameters: P) -> P {
+        let parameters = parameters.ints(&self.used).some_numbers(&self.versions);
+        let ended = &self.ended;
+        self.ledger.bind(parameters).ints(&ended.hold).numbers(&ended.offset).some_keys(&ended.id)
     }
 }
 
 impl Ledger {
-    pub(super) fn push(&mut self, scope: i32, key: &[u8], hash: Uuid) {
+    pub(super) fn push(&mut self, scope: i32, key: Key, hash: Uuid) {
         self.scope.push(scope);
-        self.ms.push(id::time(key));
-        self.id.push(key.to_vec());
+        self.ms.push(id::time(&key));
+        self.id.push(key);
         self.hash.push(hash);
     }
 
@@ -159,20 +179,20 @@ impl Ledger {
     }
 
     /// Four parameters.
-    pub(super) fn bind<'q>(&self, statement: Statement<'q>) -> Statement<'q> {
-        statement.bind(self.scope.clone()).bind(self.id.clone()).bind(self.ms.clone()).bind(self.hash.clone())
+    pub(super) fn bind<P: Parameters>(&self, parameters: P) -> P {
+        parameters.ints(&self.scope).keys(&self.id).some_numbers(&self.ms).uuids(&self.hash)
     }
 }
 
 /// The session and the holds: five parameters.
-pub(super) fn bind_holds<'q>(statement: Statement<'q>, attempt: &Attempt<'_>) -> Statement<'q> {
+pub(super) fn bind_holds<P: Parameters>(parameters: P, attempt: &Attempt<'_>) -> P {
     let holds = attempt.holds;
-    statement
-        .bind(attempt.course.group.session.0)
-        .bind(holds.scope.clone())
-        .bind(holds.partition.clone())
-        .bind(holds.key.clone())
-        .bind(holds.number.clone())
+    parameters
+        .uuid(attempt.course.group.session.0)
+        .ints(&holds.scope)
+        .some_numbers(&holds.partition)
+        .some_bytes(&holds.key)
+        .numbers(&holds.number)
 }
 
 /// All is held and new; positions are as this handle last wrote them.

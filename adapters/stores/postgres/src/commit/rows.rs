@@ -45,7 +45,7 @@ async fn ledger_rows(
     for (_, event) in events {
         if let (Some(payload), Verdict::Finish) = (event.ledger, &event.verdict) {
             let rows = if event.unpark.is_none() { &mut new } else { &mut run };
-            rows.push(facts.scope[event.hold], &id::key(&event.id), hash(payload));
+            rows.push(facts.scope[event.hold], id::key(&event.id), hash(payload));
         }
     }
     let sql = attempt.store.database.sql("SELECT {keylane}.ledger_insert($1, $2, $3, $4)");

@@ -1,9 +1,9 @@
 //! Why a transaction of a commit stopped before its end.
 
-use keylane::{Error, Failure};
+use keylane::{Error, ErrorKind, Failure};
 
 use crate::database::Link;
-use crate::error::{failed, is_collision, is_not_plain, is_spoilt};
+use crate::error::{failed, is_collision, is_not_plain, is_spoilt, is_taken};
 
 /// Nothing of the transaction is written.
 pub(super) enum Stop {
@@ -39,5 +39,24 @@ impl Stop {
             error if is_collision(&error) => Self::Collided(failed(what, error)),
             error => Self::Error(failed(what, error)),
         }
+    }
+
+    /// The same of a statement that writes a plain group: a key that is taken is one of the ledger's (rule C2).
+    pub(super) fn of_plain(link: &mut Link<'_>, what: &str, error: sqlx::Error) -> Self {
+        if is_taken(&error) { Self::NotPlain } else { Self::of(link, what, error) }
+    }
+
+    /// What it means that the commit itself failed. C4: deadlocks and serialization are nobody's fault; anything else
+    /// is somebody's in the group.
+    pub(super) fn refused(error: sqlx::Error) -> Self {
+        match is_collision(&error) {
+            true => Self::Collided(failed("could not commit", error)),
+            false => Self::Refused(error.into()),
+        }
+    }
+
+    /// U1: the commit may have been done, or may yet be.
+    pub(super) fn unknown(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Error(Error::new(ErrorKind::Unknown, "the answer to a commit was lost").with_source(error))
     }
 }

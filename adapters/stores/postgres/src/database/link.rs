@@ -1,11 +1,16 @@
 //! A connection that is lent for a while, with or without a transaction on it.
+//!
+//! sqlx counts the transactions on a connection, so that what a handler begins inside ours is a savepoint. A commit that
+//! travels in one message with the statement before it is none to sqlx, which goes on counting one; the next begin on
+//! that connection is then not told to it either.
 
 use std::ops::{Deref, DerefMut};
 
+use futures_util::TryStreamExt;
 use keylane::Error;
 use sqlx::pool::PoolConnection;
-use sqlx::postgres::{PgConnection, Postgres};
-use sqlx::{AssertSqlSafe, SqlSafeStr};
+use sqlx::postgres::{PgConnection, PgRow, Postgres};
+use sqlx::{AssertSqlSafe, Either, Executor, SqlSafeStr};
 use sqlx_core::transaction::TransactionManager;
 
 use super::Database;
@@ -19,6 +24,8 @@ pub(crate) struct Link<'d> {
     database: &'d Database,
     /// `None` once it was given back.
     inner: Option<Inner<'d>>,
+    /// A transaction of ours is on it.
+    open: bool,
     /// The connection is gone.
     lost: bool,
 }
@@ -30,11 +37,11 @@ enum Inner<'d> {
 
 impl<'d> Link<'d> {
     pub(super) fn ours(database: &'d Database, taken: Taken<'d>) -> Self {
-        Self { database, inner: Some(Inner::Ours(taken)), lost: false }
+        Self { database, inner: Some(Inner::Ours(taken)), open: false, lost: false }
     }
 
     pub(super) fn pooled(database: &'d Database, connection: PoolConnection<Postgres>) -> Self {
-        Self { database, inner: Some(Inner::Pooled(connection)), lost: false }
+        Self { database, inner: Some(Inner::Pooled(connection)), open: false, lost: false }
     }
 
     /// True where single statements run within our limits (rule S3), and are transactions of their own.
@@ -42,11 +49,65 @@ impl<'d> Link<'d> {
         self.database.own && matches!(self.inner, Some(Inner::Ours(_)))
     }
 
+    /// One with the transaction that its handler began.
+    pub(super) fn with_transaction(mut self) -> Self {
+        self.open = true;
+        self
+    }
+
     /// Begins a transaction.
     pub(crate) async fn begin(&mut self) -> Result<(), Error> {
-        let begin = AssertSqlSafe(self.database.begin(self.is_own())).into_sql_str();
-        let begun = Manager::begin(self, Some(begin)).await;
+        let begun = match self.depth() {
+            0 => self.begin_counted().await,
+            _ => {
+                let begin = self.database.begin(self.is_own());
+                self.open = true;
+                self.execute(AssertSqlSafe(begin)).await.map(drop)
+            }
+        };
         begun.map_err(|error| self.broke("could not begin a transaction", error))
+    }
+
+    async fn begin_counted(&mut self) -> Result<(), sqlx::Error> {
+        let begin = AssertSqlSafe(self.database.begin(self.is_own())).into_sql_str();
+        self.open = true;
+        Manager::begin(self, Some(begin)).await
+    }
+
+    /// Begins a transaction with a statement, in one message where sqlx knows of one; gives its row.
+    pub(crate) async fn begin_with(&mut self, sql: &str) -> Result<PgRow, sqlx::Error> {
+        let mut sql = self.database.text(sql);
+        match self.depth() {
+            0 => self.begin_counted().await?,
+            _ => sql = format!("{}; {sql}", self.database.begin(self.is_own())),
+        }
+        self.open = true;
+        let rows = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(&mut **self).await?;
+        rows.into_iter().next().ok_or(sqlx::Error::RowNotFound)
+    }
+
+    /// Ends the transaction with a statement, in one message; gives its row, which is there where it was the commit that
+    /// failed, and whether that was done.
+    pub(crate) async fn commit_behind(&mut self, sql: &str) -> (Option<PgRow>, Result<(), sqlx::Error>) {
+        debug_assert!(matches!(self.inner, Some(Inner::Ours(_))), "a service's pool would meet sqlx's count");
+        let sql = AssertSqlSafe(format!("{}; COMMIT", self.database.text(sql)));
+        let mut row = None;
+        let done = {
+            let mut answers = sqlx::raw_sql(sql).fetch_many(&mut **self);
+            loop {
+                match answers.try_next().await {
+                    Ok(Some(Either::Right(found))) => row = Some(found),
+                    Ok(Some(Either::Left(_))) => {}
+                    Ok(None) => break Ok(()),
+                    Err(error) => break Err(error),
+                }
+            }
+        };
+        match &done {
+            Ok(()) => self.open = false,
+            Err(error) => self.note(error),
+        }
+        (row, done)
     }
 
     /// Begins one where it is needed for our limits.
@@ -56,18 +117,23 @@ impl<'d> Link<'d> {
 
     /// True while nothing but our own transaction is begun.
     pub(crate) fn is_single(&self) -> bool {
-        Manager::get_transaction_depth(self) == 1
+        self.depth() == 1
+    }
+
+    fn depth(&self) -> usize {
+        Manager::get_transaction_depth(self)
     }
 
     fn in_transaction(&self) -> bool {
-        self.connection().is_some_and(|connection| Manager::get_transaction_depth(connection) > 0)
+        self.open && self.is_here()
     }
 
     /// Makes what was begun durable.
     pub(crate) async fn commit(&mut self) -> Result<(), sqlx::Error> {
         let done = Manager::commit(self).await;
-        if let Err(error) = &done {
-            self.note(error);
+        match &done {
+            Ok(()) => self.open = false,
+            Err(error) => self.note(error),
         }
         done
     }
@@ -80,6 +146,7 @@ impl<'d> Link<'d> {
         if self.in_transaction() && (!self.is_single() || Manager::rollback(&mut self).await.is_err()) {
             return;
         }
+        self.open = false;
         self.give();
     }
 

@@ -120,7 +120,7 @@ impl Database {
 
     /// What a handler had, with its transaction.
     pub(crate) fn adopt(&self, connection: PgConnection) -> Link<'_> {
-        Link::ours(self, self.handlers.adopt(connection, self))
+        Link::ours(self, self.handlers.adopt(connection, self)).with_transaction()
     }
 
     /// A connection for all else.

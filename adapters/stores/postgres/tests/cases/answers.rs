@@ -40,6 +40,49 @@ async fn admit_and_plain_commits_are_one_round_trip() {
     assert!(claim.claim.epoch < again.claim.epoch);
 }
 
+/// Begin and ledger are one, the effects' own statements as many as they are, end and commit one.
+#[tokio::test]
+async fn a_commit_with_one_effect_is_three_round_trips() {
+    let stage = stage!();
+    let proxy = Proxy::before(&stage.url()).await;
+    let worker = worker_by(&proxy, &stage).await;
+    let claim = worker.claim().await;
+    for (id, first) in [("a", true), ("b", false), ("c", false)] {
+        let mut group = worker.group(&claim, vec![vec![insert(id)]]);
+        group.units[0].events[0].id = id.into();
+        proxy.answers();
+        assert_eq!(worker.store.commit(&group).await.unwrap().fates, [Fate::Committed]);
+        // The first one connects and prepares.
+        assert!(first || proxy.answers() == 3, "a commit of {id}");
+    }
+    assert_eq!(stage.rows("rows").await, ["a", "b", "c"]);
+}
+
+/// On a connection that ended a transaction before by a message of two statements. `SELECT` is lost with the answer to
+/// the first message, before anything could be committed.
+#[tokio::test]
+async fn u1_a_lost_end_is_unknown_on_a_connection_that_was_used_before() {
+    for lost in [&b"COMMIT\0"[..], b"SELECT 1\0"] {
+        let stage = stage!();
+        let proxy = Proxy::before(&stage.url()).await;
+        let worker = worker_by(&proxy, &stage).await;
+        let claim = worker.claim().await;
+        let before = worker.group(&claim, vec![vec![insert("before")]]);
+        assert_eq!(worker.store.commit(&before).await.unwrap().fates, [Fate::Committed]);
+        let mut group = worker.group(&claim, vec![vec![insert("x")]]);
+        group.units[0].events[0].id = "another".into();
+        proxy.lose(lost);
+        let error = worker.store.commit(&group).await.unwrap_err();
+        let written = worker.store.resolve(&group).await.unwrap() == [Fate::Committed];
+        assert_eq!(stage.rows("rows").await.len(), 1 + usize::from(written));
+        assert!(error.kind() == ErrorKind::Unknown || !written, "{error:?}");
+        assert!(written || error.is_transient(), "{error:?}");
+        let again = worker.store.commit(&group).await.unwrap().fates;
+        assert_eq!(again, [if written { Fate::Duplicate } else { Fate::Committed }]);
+        assert_eq!(stage.rows("rows").await, ["before", "x"], "once");
+    }
+}
+
 /// Of one statement that was its own transaction.
 #[tokio::test]
 async fn u1_a_lost_answer_is_unknown_until_it_is_resolved() {

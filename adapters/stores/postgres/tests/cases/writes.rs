@@ -82,10 +82,35 @@ async fn writes_may_nest_transactions() {
             tx.done()
         })
     }));
-    let group = worker.group(&claim, vec![vec![nests], vec![insert("after")]]);
-    let fates = worker.store.commit(&group).await.unwrap().fates;
-    assert_eq!(fates, [Fate::Committed, Fate::Committed]);
-    assert_eq!(stage.rows("rows").await, ["inner", "after"]);
+    // The second time on a connection whose last transaction sqlx did not see end.
+    for times in 1..=2 {
+        let mut group = worker.group(&claim, vec![vec![nests.clone()], vec![insert("after")]]);
+        for (at, unit) in group.units.iter_mut().enumerate() {
+            unit.events[0].id = format!("{times}-{at}").as_str().into();
+        }
+        let fates = worker.store.commit(&group).await.unwrap().fates;
+        assert_eq!(fates, [Fate::Committed, Fate::Committed]);
+        assert_eq!(stage.rows("rows").await, ["inner", "after"].repeat(times));
+    }
+}
+
+/// Nothing runs after it that would notice, but the end.
+#[tokio::test]
+async fn c3_a_last_write_that_ends_the_transaction_fails_alone() {
+    for sql in ["COMMIT", "ROLLBACK", "COMMIT; BEGIN", "ROLLBACK; BEGIN"] {
+        let stage = stage!();
+        let worker = Worker::new(&stage).await;
+        let claim = worker.claim().await;
+        for times in 1..=2 {
+            let mut group = worker.group(&claim, vec![vec![insert("good")], vec![insert_and_run(sql)]]);
+            for (at, unit) in group.units.iter_mut().enumerate() {
+                unit.events[0].id = format!("{times}-{at}").as_str().into();
+            }
+            let fates = worker.store.commit(&group).await.unwrap().fates;
+            assert!(matches!(fates[..], [Fate::Committed, Fate::Failed(_)]), "{sql}: {fates:?}");
+            assert_eq!(stage.rows("rows").await.len(), times, "{sql}: the good one, and nothing else");
+        }
+    }
 }
 
 /// Without a failure no savepoint is set; with one, each write runs once more and only the guilty one fails.
