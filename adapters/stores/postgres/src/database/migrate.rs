@@ -7,14 +7,17 @@ use super::Database;
 use crate::error::failed;
 
 /// A version is what brings the schema there from the version before. Versions count from 1.
-const VERSIONS: &[&[&str]] = &[&[
-    include_str!("../../migrations/0001_tables.sql"),
-    include_str!("../../migrations/0002_sessions.sql"),
-    include_str!("../../migrations/0003_leases.sql"),
-    include_str!("../../migrations/0004_ledger.sql"),
-    include_str!("../../migrations/0005_commit.sql"),
-    include_str!("../../migrations/0006_admit.sql"),
-]];
+const VERSIONS: &[&[&str]] = &[
+    &[
+        include_str!("../../migrations/0001_tables.sql"),
+        include_str!("../../migrations/0002_sessions.sql"),
+        include_str!("../../migrations/0003_leases.sql"),
+        include_str!("../../migrations/0004_ledger.sql"),
+        include_str!("../../migrations/0005_commit.sql"),
+        include_str!("../../migrations/0006_admit.sql"),
+    ],
+    &[include_str!("../../migrations/0007_looks.sql")],
+];
 
 /// Brings the schema to the last version. Two workers may do so at once: the second waits for the first and finds its
 /// work done.
