@@ -48,6 +48,25 @@ async fn a1_admit_reads_behind_the_lease_it_waited_for() {
     assert_eq!(admitted.events, [Admission::Finished], "read after the lease was won");
 }
 
+/// A lease that a crash forgot would be given to another while its handler runs; a look has nothing to forget.
+#[tokio::test]
+async fn a1_only_an_admission_that_takes_leases_waits_for_the_disk() {
+    let stage = stage!();
+    let worker = Worker::new(&stage).await;
+    worker.admit("k", "x").await;
+    let mut connection = stage.connect().await;
+    for (keys, waits) in [("ARRAY['another'::bytea]", "on"), ("ARRAY[]::bytea[]", "off")] {
+        let admit = format!(
+            "SELECT current_setting('synchronous_commit') FROM {0}.admit('{1}', (SELECT id FROM {0}.scopes), {keys},
+                ARRAY['y'::bytea], ARRAY[NULL::bigint], ARRAY[true], ARRAY[false])",
+            stage.schema, worker.session
+        );
+        let setting: String =
+            sqlx::query_scalar(AssertSqlSafe(admit)).fetch_one(&mut connection).await.unwrap();
+        assert_eq!(setting, waits, "{keys}");
+    }
+}
+
 /// Who waited longer got its token later.
 #[tokio::test]
 async fn a4_tokens_grow_in_the_order_of_ownership() {
