@@ -27,7 +27,7 @@ pub struct Judge<'g, F> {
     /// Keys of which an earlier event did not commit. With claims, a key is a key of its partition (S8).
     blocked: Set<(usize, &'g [u8])>,
     /// Ids that this transaction finishes or parks.
-    taken: Map<(Option<i64>, &'g str), PayloadHash>,
+    taken: Map<(Option<i64>, &'g [u8]), PayloadHash>,
     /// Parked rows that this transaction takes out (rule P2).
     unparked: Set<i64>,
 }
@@ -104,7 +104,7 @@ impl<'g, F: Facts> Judge<'g, F> {
     /// The same id for the second time in one transaction.
     fn twice(&self, event: &CommitEvent) -> Option<Fate> {
         let payload = event.ledger.filter(|_| event.unpark.is_none())?;
-        let first = self.taken.get(&(self.facts.scope(event.hold), event.id.as_str()))?;
+        let first = self.taken.get(&(self.facts.scope(event.hold), &event.id.as_bytes()[..]))?;
         match *first == payload {
             true => Some(Fate::Duplicate),
             false if event.is_conflict_letter() => None,
@@ -133,7 +133,7 @@ impl<'g, F: Facts> Judge<'g, F> {
         self.facts.unparked(number).filter(|_| !event.is_note())
     }
 
-    fn name(&self, event: &'g CommitEvent) -> (Option<i64>, &'g str) {
-        (self.facts.scope(event.hold), event.id.as_str())
+    fn name(&self, event: &'g CommitEvent) -> (Option<i64>, &'g [u8]) {
+        (self.facts.scope(event.hold), &event.id.as_bytes()[..])
     }
 }
