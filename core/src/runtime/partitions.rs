@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::settings::WorkerSettings;
 use super::subscription::{Control, Subscription};
-use super::tenure::{OfPartition, Progress, Tenure};
+use super::tenure::{OfPartition, Progress, Tenure, all_empty};
 use crate::broker::{Base, Bounds, Handback, Partition, Start};
 use crate::error::{Error, ErrorKind};
 use crate::handler::Scene;
@@ -112,14 +112,14 @@ impl Partitions {
     /// Ends one tenure; its base, if that is durable. Every step has a limit: a store that is away, or a
     /// handler that never awaits, holds up nobody else.
     async fn end(&self, tenure: &Arc<Tenure>, grace: Duration) -> Option<Base> {
-        let env = &self.sub.env;
-        if env.timeout("the grace", grace, tenure.empty()).await.is_err() {
+        let (env, ending) = (&self.sub.env, self.sub.ending(tenure));
+        if env.timeout("the grace", grace, all_empty(&ending)).await.is_err() {
             if !mutant!("s5-grace-without-end") {
-                tenure.abort.cancel();
+                ending.iter().for_each(|tenure| tenure.abort.cancel());
             }
             self.sub.stir_shards();
         }
-        let whole = env.timeout("a dropped handler", LAST_MOMENT, tenure.empty()).await.is_ok();
+        let whole = env.timeout("a dropped handler", LAST_MOMENT, all_empty(&ending)).await.is_ok();
         let written =
             env.timeout("the last position", LAST_MOMENT, self.sub.committer.flush(tenure)).await.is_ok();
         let base = (written && !tenure.is_lost()).then(|| tenure.claimed().base());

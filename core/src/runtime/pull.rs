@@ -175,9 +175,13 @@ impl Puller {
     }
 
     async fn read_controls(&mut self) {
-        let mut waited = Vec::new();
+        let (mut waited, mut again) = (Vec::new(), Vec::new());
         for control in self.sub.control.take(usize::MAX) {
-            // What waited for keys is admitted together: a commit frees many of them, and a question each
+            // What waited for twins is admitted together: a broker that hands everything out again makes many.
+            if !matches!(control, Control::Again(_)) || again.len() >= ADMIT_MAX {
+                admit::admit(&self.sub, &*self.store, std::mem::take(&mut again)).await;
+            }
+            // So is what waited for keys: a commit frees many of them, and a question each
             // would cost more than the events.
             let control = match self.unless_waited(control, &mut waited) {
                 Some(control) => control,
@@ -208,10 +212,11 @@ impl Puller {
                 Control::Again(items) if mutant!("a2-woken-unasked") && self.sub.leases.is_none() => {
                     self.sub.enter_lanes(items);
                 }
-                Control::Again(items) => admit::admit(&self.sub, &*self.store, items).await,
+                Control::Again(items) => again.extend(items),
                 control => self.read_of_keys(control).await,
             }
         }
+        admit::admit(&self.sub, &*self.store, again).await;
         self.rejoin(&mut waited).await;
     }
 

@@ -1,7 +1,7 @@
 //! What the tasks of one subscription share.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -57,6 +57,8 @@ pub(crate) struct Subscription {
     pub(crate) moved: Mailbox<Partition>,
     pub(crate) hasher: ahash::RandomState,
     tenures: Mutex<BTreeMap<Partition, Arc<Tenure>>>,
+    /// Tenures of partitions that come to their end, while something of them is open.
+    ending: Mutex<Vec<Weak<Tenure>>>,
     /// Partitions of which a claim is being asked for, begun or given back, and by how many tasks.
     busy: Mutex<BTreeMap<Partition, usize>>,
     /// Cancelled with an error when the subscription can't go on.
@@ -150,6 +152,7 @@ impl Subscription {
             moved: Mailbox::new(),
             hasher: parts.env.hasher(),
             tenures: Mutex::new(BTreeMap::new()),
+            ending: Mutex::default(),
             busy: Mutex::new(BTreeMap::new()),
             stopped: CancellationToken::new(),
             leaving: Arc::new(Semaphore::new(LEAVING_MAX)),
@@ -201,6 +204,18 @@ impl Subscription {
         let mut tenures = self.tenures();
         tenures.get(&claim.partition).filter(|tenure| tenure.claimed().claim == *claim)?;
         tenures.remove(&claim.partition)
+    }
+
+    /// This tenure comes to its end. Given with those of its partition before it of which something may still
+    /// run: the partition may have come back within their grace, and whoever has it next must wait for them as
+    /// well (rule S5).
+    pub(crate) fn ending(&self, tenure: &Arc<Tenure>) -> Vec<Arc<Tenure>> {
+        let mut ending = self.ending.lock().unwrap_or_else(PoisonError::into_inner);
+        ending.retain(|other| other.upgrade().is_some_and(|other| !other.is_empty()));
+        ending.push(Arc::downgrade(tenure));
+        let partition = tenure.claimed().claim.partition;
+        let all = ending.iter().filter_map(Weak::upgrade);
+        all.filter(|other| other.claimed().claim.partition == partition).collect()
     }
 
     /// From now until the answer is dropped a claim of this partition is somebody's business.

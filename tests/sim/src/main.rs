@@ -3,11 +3,11 @@
 use std::process::ExitCode;
 use std::time::Instant;
 
-use keylane_sim::{Options, Profile, Told, sweep};
+use keylane_sim::{Focus, Options, Profile, Told, sweep};
 
 const USAGE: &str =
     "keylane-sim [--seeds N] [--seed S] [--mutant M] [--profile log|queue|visibility|ordered] \
-    [--each EVENTS_OF_A_KEY] [--threads N]
+    [--focus wide|late|grace|line|leave] [--each EVENTS_OF_A_KEY] [--threads N]
     --seeds N   runs N seeds from S (or 0) on; without it, --seed S runs that one and tells all of it";
 
 struct Arguments {
@@ -77,10 +77,15 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Arguments, Strin
                     Profile::named(&value).ok_or_else(|| format!("no profile is called {value:?}"))?;
                 parsed.options.profile = Some(profile);
             }
+            "--focus" => {
+                let focus = Focus::named(&value).ok_or_else(|| format!("no focus is called {value:?}"))?;
+                parsed.options.focus = Some(focus);
+            }
             "--mutant" => {
                 let mutant = keylane_sim::mutants::named(&value)?;
                 parsed.options.mutant = Some(mutant.name);
                 parsed.options.profile = parsed.options.profile.or(mutant.profile);
+                parsed.options.focus = parsed.options.focus.or(Some(mutant.focus));
             }
             _ => return Err(format!("there is no {name}")),
         }

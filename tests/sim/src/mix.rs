@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::event::Event;
 use crate::faults::{BrokerFaults, StoreFaults};
+use crate::focus::Focus;
 use crate::profile::Profile;
 use crate::server::ServerFaults;
 use crate::world::Chance;
@@ -14,12 +15,17 @@ pub(crate) const ATTEMPTS_MAX: u32 = 4;
 /// How many deaths an event survives in a story about one that kills.
 pub(crate) const CRASHES_MAX: u32 = 3;
 
+/// The same where nothing is meant to be dead of it.
+const CRASHES_ANY: u32 = 100;
+
 /// One seed's mix. Chances are in thousandths.
 #[derive(Debug, Clone, Copy)]
 pub struct Mix {
     pub(crate) seed: u64,
     /// The kind of broker.
     pub profile: Profile,
+    /// What the mix is turned towards.
+    pub focus: Focus,
     /// What is known of finished events.
     pub ledger: Ledger,
     /// Keys are locked within a worker only: nothing is promised across workers but that effects are there once.
@@ -36,6 +42,10 @@ pub struct Mix {
     pub conflicts: bool,
     /// One event kills its worker whenever it is handled (rule T1).
     pub fatal: bool,
+    /// How many deaths an event survives.
+    pub(crate) crashes_max: u32,
+    /// How many workers begin.
+    pub(crate) workers: usize,
     /// Budgets are so small that they are met.
     pub narrow: bool,
     /// One key has many times the events of the others.
@@ -80,9 +90,9 @@ pub enum Ledger {
 }
 
 impl Mix {
-    /// What this seed draws; of this profile, if one is asked for.
+    /// What this seed draws; of this profile and focus, if they are asked for.
     #[must_use]
-    pub fn of(seed: u64, profile: Option<Profile>) -> Self {
+    pub fn of(seed: u64, profile: Option<Profile>, focus: Option<Focus>) -> Self {
         // Not the world's own sequence: a draw more here must not change what happens there.
         let mut chance = Chance::new(seed ^ 0x6d69_7874_7572_6573);
         let mut one_in = |n: u64| chance.below(n) == 0;
@@ -96,6 +106,7 @@ impl Mix {
         let mut mix = Self {
             seed,
             profile,
+            focus: Focus::Wide,
             ledger: match (profile, one_in(2), one_in(4)) {
                 (Profile::Log, true, _) => Ledger::Position,
                 (Profile::Queue, _, true) => Ledger::Off,
@@ -108,6 +119,8 @@ impl Mix {
             skip: one_in(3),
             conflicts: one_in(6),
             fatal: one_in(12),
+            crashes_max: CRASHES_ANY,
+            workers: 2,
             narrow: one_in(5),
             hot: one_in(10),
             releases: one_in(2),
@@ -137,6 +150,7 @@ impl Mix {
             };
             mix.server = ServerFaults { cut: 15, again: 30, again_settled: 20 };
         }
+        focus.unwrap_or_else(|| Focus::drawn(seed)).turn(&mut mix);
         mix.agree();
         mix
     }
@@ -148,6 +162,7 @@ impl Mix {
         // Who kills is known by the marks that others find; without a common lock they are nobody's.
         self.fatal &= !self.local && self.ledger != Ledger::Off;
         if self.fatal {
+            self.crashes_max = CRASHES_MAX;
             // Dead is what kills, and nothing else.
             self.skip = true;
             self.spawned = false;
@@ -224,7 +239,7 @@ impl Mix {
         };
         let (attempts, exhausted) = if self.skip { (ATTEMPTS_MAX, "skip") } else { (1000, "stop") };
         let attempts = if self.fatal { 1000 } else { attempts };
-        let crashes = if self.fatal { CRASHES_MAX } else { 100 };
+        let crashes = self.crashes_max;
         let lock = if self.local { "lock = \"local\"" } else { "" };
         let broker = if self.profile.is_leased() { "sim" } else { "memory" };
         let budget = if self.narrow {

@@ -4,6 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Once;
 use std::time::Duration;
 
+use crate::focus::Focus;
 use crate::handlers::PANIC;
 use crate::mix::Mix;
 use crate::profile::Profile;
@@ -14,6 +15,8 @@ use crate::story::Stage;
 pub struct Options {
     /// On this kind of broker; else as the seed draws.
     pub profile: Option<Profile>,
+    /// Turned towards this; else as the seed draws.
+    pub focus: Option<Focus>,
     /// So many events of each key.
     pub each: u64,
     /// A rule broken on purpose.
@@ -22,7 +25,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { profile: None, each: 12, mutant: None }
+        Self { profile: None, focus: None, each: 12, mutant: None }
     }
 }
 
@@ -56,7 +59,7 @@ const QUIET_CALLS_MAX: u32 = 12;
 pub fn run(seed: u64, options: Options) -> Told {
     hide_simulated_panics();
     crate::mutants::choose(options.mutant);
-    let mix = Mix::of(seed, options.profile);
+    let mix = Mix::of(seed, options.profile, options.focus);
     let mut told =
         Told { seed, time: Duration::ZERO, mix: format!("{mix:?}"), wrong: Vec::new(), trace: Vec::new() };
     let mut stage = Stage::new(seed, mix);
@@ -76,9 +79,9 @@ pub fn run(seed: u64, options: Options) -> Told {
 
 fn tell(stage: &mut Stage, mix: Mix, each: u64) -> Vec<String> {
     stage.publish(each);
-    for _ in 0..stage.world.random(6) {
+    for round in 0..mix.focus.rounds(&stage.world) {
         stage.pass(Duration::from_millis(stage.world.random(1_000)));
-        stage.disturb();
+        stage.disturb(round);
     }
     stage.calm();
     let published = stage.all(each);
@@ -86,6 +89,9 @@ fn tell(stage: &mut Stage, mix: Mix, each: u64) -> Vec<String> {
     let quiet_from = stage.world.now().as_secs() + 1;
     // Time for what should not come any more.
     stage.pass(QUIET);
+    if mix.releases {
+        let_go(stage);
+    }
     if wrong.is_empty() {
         wrong.extend(at_rest(stage, quiet_from));
     }
@@ -132,12 +138,22 @@ fn drain(stage: &mut Stage, published: &[crate::event::Event]) -> Vec<String> {
     }
 }
 
+/// Several workers may have been told of a released letter. Each handles it, one after the other, though the first
+/// was quicker (P2).
+fn let_go(stage: &mut Stage) {
+    let limit = stage.world.now() + DRAINED_WITHIN;
+    while stage.is_leased() && !stage.leased().is_empty() && stage.world.now() < limit {
+        stage.pass(QUIET);
+    }
+}
+
 /// With nothing to do, nothing is held and next to nothing is asked.
 fn at_rest(stage: &Stage, quiet_from: u64) -> Vec<String> {
     let mut wrong = Vec::new();
+    let quiet_for = stage.world.now().as_secs().saturating_sub(quiet_from) + 1;
     for node in stage.running() {
         let calls = stage.history.calls_since(node, quiet_from);
-        let most = QUIET_CALLS_MAX * u32::try_from(QUIET.as_secs()).unwrap_or(1);
+        let most = QUIET_CALLS_MAX * u32::try_from(quiet_for).unwrap_or(1);
         if calls > most {
             wrong.push(format!("node {node} has nothing to do and calls its store {calls} times"));
         }

@@ -49,7 +49,8 @@ fn rule(mutant: &Mutant) -> String {
 /// The beginning of a mutant's line in the table: what stays the same from run to run.
 fn head(mutant: &Mutant) -> String {
     let profile = mutant.profile.map_or("any", |profile| profile.name());
-    format!("| `{}` | {} | {} | {profile} |", mutant.name, rule(mutant), mutant.breaks)
+    let focus = mutant.focus.name();
+    format!("| `{}` | {} | {} | {profile} | {focus} |", mutant.name, rule(mutant), mutant.breaks)
 }
 
 #[test]
@@ -71,7 +72,12 @@ fn every_mutant_is_caught() {
 #[cfg(feature = "mutants")]
 fn caught(mutant: &Mutant, within: u64) -> Option<(u64, String)> {
     use keylane_sim::{Options, run};
-    let options = Options { profile: mutant.profile, mutant: Some(mutant.name), ..Options::default() };
+    let options = Options {
+        profile: mutant.profile,
+        focus: Some(mutant.focus),
+        mutant: Some(mutant.name),
+        ..Options::default()
+    };
     (0..within).find_map(|seed| {
         let told = run(seed, options);
         told.wrong.first().map(|what| (seed + 1, what.clone()))
@@ -89,7 +95,6 @@ fn every_mutant_is_caught() {
         let Some(mutant) = MUTANTS.get(at) else { return };
         let end = match mutant.fate {
             Fate::Redundant(why) => format!("none, redundant: {why} |"),
-            Fate::Open(why) => format!("none yet: {why} |"),
             Fate::Caught(within) => match caught(mutant, within) {
                 Some((seeds, what)) => {
                     println!("{}: {seeds} seeds: {what}", mutant.name);
@@ -130,8 +135,8 @@ fn bless(lines: &[String]) {
     let (before, rest) = page.split_once(BEGIN).expect("the page says where the table begins");
     let (_, after) = rest.split_once(END).expect("the page says where the table ends");
     let mut table =
-        String::from("| mutant | rule | what is done wrong | profile | seeds needed | caught by |\n");
-    table.push_str("|---|---|---|---|---|---|\n");
+        String::from("| mutant | rule | what is done wrong | profile | focus | seeds needed | caught by |\n");
+    table.push_str("|---|---|---|---|---|---|---|\n");
     for line in lines {
         writeln!(table, "{line}").expect("a string takes everything");
     }

@@ -193,3 +193,10 @@ impl Tenure {
         }
     }
 }
+
+/// Completes when none of their events is open; cancel-safe.
+pub(crate) async fn all_empty(tenures: &[Arc<Tenure>]) {
+    for tenure in tenures {
+        tenure.empty().await;
+    }
+}

@@ -1,5 +1,7 @@
 //! The story of a seed: who publishes, who works, and what goes wrong when.
 
+mod trouble;
+
 use std::collections::BTreeSet;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -65,8 +67,9 @@ impl Stage {
         let (handles, workers, calm) = (Arc::default(), Vec::new(), Calm::default());
         let published = Arc::default();
         let mut stage = Self { world, history, mix, memory, places, calm, env, handles, workers, published };
-        stage.worker();
-        stage.worker();
+        for _ in 0..mix.workers {
+            stage.worker();
+        }
         stage
     }
 
@@ -169,24 +172,6 @@ impl Stage {
         self.workers.push(Worker { node, to_store, to_broker });
     }
 
-    /// One fault by chance, some time for it to show, and a replacement for every worker that is gone.
-    pub(crate) fn disturb(&mut self) {
-        let running: Vec<&Worker> = self.workers.iter().filter(|worker| !worker.node.is_crashed()).collect();
-        let chosen = usize::try_from(self.world.random(running.len() as u64)).unwrap_or(0);
-        let newcomer = running.get(chosen).is_some_and(|worker| self.befall(worker));
-        if newcomer && running.len() < WORKERS_MAX {
-            self.worker();
-        }
-        // Long enough for a hand-over that nobody agrees to.
-        let least = if newcomer { 6_000 } else { 0 };
-        self.pass(Duration::from_millis(least + self.world.random(6_000)));
-        self.thaw();
-        if self.mix.releases {
-            self.release_one();
-        }
-        self.replace_dead();
-    }
-
     fn thaw(&self) {
         for worker in self.workers.iter().filter(|worker| worker.node.is_frozen()) {
             self.history.stirred(worker.node.number());
@@ -207,74 +192,6 @@ impl Stage {
         }
         self.history.calm();
         self.replace_dead();
-    }
-
-    /// True when another worker is to join meanwhile.
-    fn befall(&self, worker: &Worker) -> bool {
-        let (node, env) = (&worker.node, worker.node.env());
-        let number = node.number();
-        let time = Duration::from_millis(self.world.random(9_000));
-        let what = match self.world.random(11) {
-            // Where one event kills, every other death, and every lost session, would be its neighbours'.
-            0 | 1 | 3 | 7 | 8 if self.mix.fatal => return false,
-            0 => {
-                node.crash_after(1 + self.world.random(200));
-                "crashes"
-            }
-            1 => {
-                node.freeze();
-                "freezes"
-            }
-            2 => {
-                node.set_wall_forward(time);
-                self.history.stirred(number);
-                "has another wall time"
-            }
-            3 => {
-                worker.to_store.cut(&env, time);
-                "is cut off from its store"
-            }
-            4 => {
-                self.cut_off(worker, time);
-                "is cut off from its broker"
-            }
-            5 => {
-                // It does not hear that it has to share; only its store can tell it (rule S5).
-                self.cut_off(worker, Duration::from_secs(12));
-                "is cut off from its broker, and another one joins"
-            }
-            6 => {
-                let handles = self.handles.lock().unwrap_or_else(PoisonError::into_inner);
-                handles.iter().filter(|(of, _)| *of == number).for_each(|(_, handle)| handle.shutdown());
-                "is asked to stop"
-            }
-            7 => {
-                worker.to_store.mute(&env, time);
-                "gets no answer from its store"
-            }
-            8 => {
-                worker.to_store.slow(&env, time, Duration::from_millis(950));
-                let (link, story, calm) = (worker.to_store.clone(), self.env.clone(), self.calm.clone());
-                self.env.spawn("fault", async move {
-                    story.sleep(time).await;
-                    if !calm.is() {
-                        link.cut(&env, Duration::from_secs(5));
-                    }
-                });
-                "gets late answers from its store, then none"
-            }
-            9 => "is to share with another one: it joins",
-            _ => return false,
-        };
-        self.world.note(format_args!("node {number} {what}"));
-        what.ends_with("joins")
-    }
-
-    fn cut_off(&self, worker: &Worker, time: Duration) {
-        worker.to_broker.cut(&worker.node.env(), time);
-        if let Places::Server(server) = &self.places {
-            server.cut(worker.node.number());
-        }
     }
 
     pub(crate) fn pass(&self, time: Duration) {
