@@ -13,6 +13,8 @@ mod service;
 mod shared;
 mod shared_faults;
 mod signals;
+mod spread;
+
 mod trace;
 mod ui;
 mod waiting;

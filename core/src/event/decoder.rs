@@ -43,6 +43,14 @@ pub enum Decoded {
     },
 }
 
+/// What an event's home is chosen by (rule S10).
+pub(crate) enum SpreadKey {
+    /// Its key, or its id (rule L3); the broker's key of what can't be decoded.
+    Key(Bytes),
+    /// It is named by nothing but its place.
+    Place,
+}
+
 /// What is known so far.
 #[derive(Default)]
 struct Facts {
@@ -99,6 +107,22 @@ impl Decoder {
             Err(Flaw { death, why }) => {
                 Decoded::Dead { envelope: self.envelope(record, place, facts), death, why }
             }
+        }
+    }
+
+    /// What the home of a record is chosen by: the same for every delivery of it, and for all events of a key.
+    pub(crate) fn spread_key(&self, record: &Record) -> SpreadKey {
+        if let (KeyRule::Broker, Some(key)) = (&self.rules.key, &record.key) {
+            return SpreadKey::Key(key.clone());
+        }
+        let mut facts = Facts::default();
+        let read = self.read(record, &mut facts);
+        match (facts.key, facts.id) {
+            (Key::Found(key), _) => SpreadKey::Key(key),
+            (_, Some(id)) if read.is_ok() => SpreadKey::Key(id.to_text().into_bytes()),
+            (_, None) if read.is_ok() => SpreadKey::Place,
+            // A dead letter, in one database only.
+            _ => SpreadKey::Key(record.key.clone().unwrap_or_default()),
         }
     }
 

@@ -20,6 +20,7 @@ mod rules;
 mod tests;
 
 pub use codec::Corrupt;
+pub(crate) use decoder::SpreadKey;
 pub use decoder::{Decoded, Decoder};
 pub use envelope::{Envelope, Meta, Raw};
 pub use id::{EventId, PayloadHash};

@@ -44,8 +44,12 @@ pub(crate) trait AnyStore: Send + Sync {
     /// What handlers name in `Effects<S>`.
     fn connection_type(&self) -> TypeId;
     fn enter(&self, catalog: Catalog) -> Catalog;
-    fn open<'a>(&'a self, section: &'a Section, env: &'a Env)
-    -> BoxFuture<'a, Result<Arc<dyn Store>, Error>>;
+    /// One store for each home.
+    fn open<'a>(
+        &'a self,
+        section: &'a Section,
+        env: &'a Env,
+    ) -> BoxFuture<'a, Result<Vec<Arc<dyn Store>>, Error>>;
 }
 
 impl<A: StoreAdapter> AnyStore for A {
@@ -65,7 +69,7 @@ impl<A: StoreAdapter> AnyStore for A {
         &'a self,
         section: &'a Section,
         env: &'a Env,
-    ) -> BoxFuture<'a, Result<Arc<dyn Store>, Error>> {
-        Box::pin(async move { StoreAdapter::open(self, section.read()?, env).await })
+    ) -> BoxFuture<'a, Result<Vec<Arc<dyn Store>>, Error>> {
+        Box::pin(async move { StoreAdapter::open_all(self, section.read()?, env).await })
     }
 }

@@ -1,5 +1,6 @@
 //! What an operator asks and does.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::broker::Partition;
@@ -9,17 +10,32 @@ use crate::store::{DeadQuery, Parked, ParkedId, ReadFrom, ReleaseAnswer, Reposit
 /// The operator's view of a store. Works from any process: what changes an event is written as a request
 /// that the owner of its key carries out (rule P3).
 #[derive(Clone)]
-pub struct Admin(Arc<dyn Store>);
+pub struct Admin {
+    /// One for each database, in the configured order.
+    stores: Vec<Arc<dyn Store>>,
+}
 
 impl Admin {
     /// An operator's view of a store that no runtime of this process uses.
     #[must_use]
     pub fn new(store: Arc<dyn Store>) -> Self {
-        Self(store)
+        Self::over(vec![store])
+    }
+
+    /// The same of a store whose keys are spread over several databases, in the configured order.
+    #[must_use]
+    pub fn over(stores: Vec<Arc<dyn Store>>) -> Self {
+        Self { stores }
+    }
+
+    /// A view of each database alone, in the configured order: what one says while another is away.
+    #[must_use]
+    pub fn databases(&self) -> Vec<Self> {
+        self.stores.iter().cloned().map(Self::new).collect()
     }
 
     /// Dead letters of a subscription's group, in the order in which they were parked; at most `limit`
-    /// (1,000 at the most) after the one named.
+    /// (1,000 at the most) after the one named. Of several databases, one after the other.
     ///
     /// # Errors
     /// What the store says.
@@ -29,16 +45,45 @@ impl Admin {
         after: Option<ParkedId>,
         limit: usize,
     ) -> Result<Vec<Parked>, Error> {
-        self.0.dead_letters(DeadQuery { subscription: group.into(), after, limit }).await
+        let limit = limit.min(PAGE_MAX);
+        let mut found = Vec::new();
+        let mut after = after;
+        let mut unknown = None;
+        for (at, store) in self.stores.iter().enumerate() {
+            let query =
+                DeadQuery { subscription: group.into(), after: after.clone(), limit: limit - found.len() };
+            match store.dead_letters(query).await {
+                Ok(page) => {
+                    // It was this one's; those behind it are listed from their beginning.
+                    (after, unknown) = (None, None);
+                    found.extend(page);
+                }
+                Err(error) if after.is_some() && !error.is_transient() => unknown = Some(error),
+                Err(error) => return Err(self.of(at, error)),
+            }
+            if found.len() >= limit {
+                break;
+            }
+        }
+        unknown.map_or(Ok(found), Err)
     }
 
     /// Asks the owner of a dead letter's key to handle it again. It is gone from the list when it
-    /// succeeds, and back with one more attempt when it does not.
+    /// succeeds, and back with one more attempt when it does not. Every database is asked: should two of them have a
+    /// letter of this name, both are released.
     ///
     /// # Errors
     /// What the store says.
     pub async fn release(&self, id: ParkedId) -> Result<ReleaseAnswer, Error> {
-        self.0.request_release(id).await
+        let mut said = ReleaseAnswer::Missing;
+        for (at, store) in self.stores.iter().enumerate() {
+            if store.request_release(id.clone()).await.map_err(|error| self.of(at, error))?
+                == ReleaseAnswer::Requested
+            {
+                said = ReleaseAnswer::Requested;
+            }
+        }
+        Ok(said)
     }
 
     /// Makes a group read one partition of a source (`None`: all of them) from elsewhere, in a new
@@ -56,6 +101,8 @@ impl Admin {
     /// stay. An id that is made from a record's place names the generation, so that another record at the
     /// same place is another event.
     ///
+    /// Of several databases each is told. One that is away is an error: say it again when it is back.
+    ///
     /// The workers need no restart: who has the partition hears of it by its next renewal, a third of
     /// `runtime.session` away at the most, and begins again there.
     ///
@@ -67,6 +114,21 @@ impl Admin {
         partition: Option<Partition>,
         to: ReadFrom,
     ) -> Result<Vec<Partition>, Error> {
-        self.0.reposition(Reposition { scope, partition, to }).await
+        let mut found = BTreeSet::new();
+        for (at, store) in self.stores.iter().enumerate() {
+            let order = Reposition { scope: scope.clone(), partition, to };
+            found.extend(store.reposition(order).await.map_err(|error| self.of(at, error))?);
+        }
+        Ok(found.into_iter().collect())
+    }
+
+    fn of(&self, at: usize, error: Error) -> Error {
+        match self.stores.len() {
+            1 => error,
+            n => error.context(format!("database {} of {n}", at + 1)),
+        }
     }
 }
+
+/// A page of dead letters is no longer.
+const PAGE_MAX: usize = 1000;

@@ -5,10 +5,13 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use tokio::sync::Semaphore;
+
 use super::adapters::{AnyBroker, AnyStore};
 use super::handle::Handle;
+use super::homes::Homes;
 use super::plan;
-use super::worker::{Planned, Worker};
+use super::worker::{From, Planned};
 use crate::broker::{Broker, BrokerAdapter};
 use crate::config::{Catalog, Config, Source, Subscription};
 use crate::env::Env;
@@ -158,12 +161,12 @@ impl Runtime {
         let env = self.env.clone().unwrap_or_else(Env::tokio);
         let config = self.config()?;
         self.check(&config)?;
-        let store = self.open_store(&config, &env).await?;
+        let stores = self.open_stores(&config, &env).await?;
         let brokers = self.connect(&config, &env).await?;
         let planned = plan_all(&config, self.routes, &brokers)?;
         let settings = plan::worker(&config.runtime);
-        let worker = Worker::start(env.clone(), store.clone(), settings, planned).await?;
-        Ok(Handle::new(env, worker, store, brokers))
+        let homes = Homes::start(env.clone(), stores.clone(), settings, planned).await?;
+        Ok(Handle::new(env, homes, stores, brokers))
     }
 
     /// Checks everything that can be checked without connecting anywhere.
@@ -182,13 +185,15 @@ impl Runtime {
         Config::parse(self.source.clone(), &catalog, &move |name| variables(name))
     }
 
-    async fn open_store(&self, config: &Config, env: &Env) -> Result<Arc<dyn Store>, Error> {
+    /// One store for each home.
+    async fn open_stores(&self, config: &Config, env: &Env) -> Result<Vec<Arc<dyn Store>>, Error> {
         let kind = &config.store.kind;
         let adapter = self.stores.iter().find(|adapter| adapter.kind() == kind);
         let adapter = adapter.expect("the catalog holds the stores of this runtime and no other");
         let opened = adapter.open(&config.store.section, env).await;
-        let store = opened.map_err(|error| error.context(format!("[store.{kind}]")))?;
-        Ok(self.store_layers.iter().fold(store, |store, layer| layer(store)))
+        let stores = opened.map_err(|error| error.context(format!("[store.{kind}]")))?;
+        let layered = |store| self.store_layers.iter().fold(store, |store, layer| layer(store));
+        Ok(stores.into_iter().map(layered).collect())
     }
 
     async fn connect(&self, config: &Config, env: &Env) -> Result<BTreeMap<String, Arc<dyn Broker>>, Error> {
@@ -273,7 +278,8 @@ fn plan_all(
         if let Some(other) = planned.iter().find(|other| other.settings.scope == settings.scope) {
             return Err(plan::twice(subscription, &other.settings.name));
         }
-        planned.push(Planned { settings, routes, broker });
+        let permits = Arc::new(Semaphore::new(settings.concurrency));
+        planned.push(Planned { settings, routes: Arc::new(routes), from: From::Broker(broker), permits });
     }
     Ok(planned)
 }

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio_util::sync::CancellationToken;
 
 use super::admin::Admin;
+use super::homes::Homes;
 use super::subscription::Subscription;
-use super::worker::Worker;
 use crate::broker::{Broker, Publisher};
 use crate::env::Env;
 use crate::error::{Error, ErrorKind};
@@ -20,7 +20,7 @@ pub struct Handle(Arc<Inner>);
 
 struct Inner {
     env: Env,
-    store: Arc<dyn Store>,
+    stores: Vec<Arc<dyn Store>>,
     brokers: BTreeMap<String, Arc<dyn Broker>>,
     subscriptions: Vec<Arc<Subscription>>,
     ask_to_stop: CancellationToken,
@@ -48,28 +48,28 @@ pub struct Halted {
 impl Handle {
     pub(super) fn new(
         env: Env,
-        worker: Worker,
-        store: Arc<dyn Store>,
+        homes: Homes,
+        stores: Vec<Arc<dyn Store>>,
         brokers: BTreeMap<String, Arc<dyn Broker>>,
     ) -> Self {
         let ask_to_stop = CancellationToken::new();
         let ended = CancellationToken::new();
         let error = Arc::new(Mutex::new(None));
-        let subscriptions = worker.subscriptions().to_vec();
+        let subscriptions = homes.subscriptions();
         let (asked, over, kept) = (ask_to_stop.clone(), ended.clone(), error.clone());
         let set = env.clone();
         env.spawn("drain", async move {
             tokio::select! { biased;
                 () = asked.cancelled() => {}
-                () = worker.stopped() => {}
+                () = homes.stopped() => {}
             }
-            worker.drain().await;
-            *kept.lock().unwrap_or_else(PoisonError::into_inner) = worker.take_error();
+            homes.drain().await;
+            *kept.lock().unwrap_or_else(PoisonError::into_inner) = homes.take_error();
             over.cancel();
             // Nothing goes on after the end: no renewal, no claim, no sweep.
             set.abandon();
         });
-        Self(Arc::new(Inner { env, store, brokers, subscriptions, ask_to_stop, ended, error }))
+        Self(Arc::new(Inner { env, stores, brokers, subscriptions, ask_to_stop, ended, error }))
     }
 
     /// True while every subscription can work: none has stopped, no partition waits for an operator, and
@@ -95,7 +95,11 @@ impl Handle {
         let of = |sub: &Arc<Subscription>| {
             let name = sub.settings.name.to_string();
             let halted = sub.halted().into_iter();
-            halted.map(move |(partition, why)| Halted { subscription: name.clone(), partition, why })
+            let place = sub.share.as_ref().map(|share| share.place());
+            halted.map(move |(partition, why)| {
+                let why = place.as_ref().map_or(why.clone(), |place| format!("{place}: {why}"));
+                Halted { subscription: name.clone(), partition, why }
+            })
         };
         self.0.subscriptions.iter().flat_map(of).collect()
     }
@@ -139,7 +143,7 @@ impl Handle {
     /// What an operator asks and does.
     #[must_use]
     pub fn admin(&self) -> Admin {
-        Admin::new(self.0.store.clone())
+        Admin::over(self.0.stores.clone())
     }
 
     pub(super) fn env(&self) -> &Env {

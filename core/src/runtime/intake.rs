@@ -17,6 +17,7 @@ use crate::store::{AttemptRow, Death, Parked, Witness};
 use crate::watermark::Delivered;
 
 use super::settings::LedgerMode;
+use super::spread::{Passed, fnv};
 
 /// Takes in what was pulled. Deliveries of a partition whose tenure ended are dropped: they belong to
 /// its next owner.
@@ -119,6 +120,31 @@ pub(crate) fn take_in_stalled(sub: &Arc<Subscription>) -> Vec<Item> {
     }
     charge(sub, &items);
     items
+}
+
+/// Rule S10: what was read of a partition had nothing for this home. Its base moves over that.
+pub(crate) fn pass(sub: &Arc<Subscription>, passed: &Passed) {
+    let Some(tenure) = sub.tenures().get(&passed.partition).cloned() else { return };
+    let of = tenure.claimed();
+    if of.claim.epoch != passed.epoch || !tenure.may_start() {
+        return;
+    }
+    let mut progress = of.progress();
+    // What did not fit the window lies below, and comes first.
+    if !progress.stalled.is_empty() {
+        return;
+    }
+    let before = progress.watermark.base();
+    if let Some(last) = passed.last {
+        progress.witnesses.offer(last);
+    }
+    progress.watermark.seen_through(passed.below);
+    // What is in flight may be on its way into the store's position already, without this.
+    let moved = progress.watermark.base() > before || progress.watermark.in_flight() > 0;
+    drop(progress);
+    if moved && of.finish_plain(&[]) {
+        sub.committer.dirty(&tenure);
+    }
 }
 
 /// Takes in parked events that an operator released, as far as they are of our partitions and not in a
@@ -233,7 +259,7 @@ fn known_again(progress: &mut Progress, delivery: &Delivery) -> Result<(), Error
     ))
 }
 
-fn witness(delivery: &Delivery) -> Witness {
+pub(crate) fn witness(delivery: &Delivery) -> Witness {
     let record = &delivery.record;
     let hash = fingerprint(record.key.as_ref(), &record.payload);
     Witness { offset: delivery.place.offset, time: record.time, hash }
@@ -241,11 +267,7 @@ fn witness(delivery: &Delivery) -> Witness {
 
 /// A hash that every process computes alike. It tells logs apart, it does not authenticate.
 fn fingerprint(key: Option<&Bytes>, payload: &Bytes) -> u64 {
-    let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
-    for byte in key.map_or(&[][..], |key| key).iter().chain(payload.iter()) {
-        hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
-    }
-    hash
+    fnv(key.map_or(&[][..], |key| key).iter().chain(payload.iter()))
 }
 
 fn item_of(

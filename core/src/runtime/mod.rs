@@ -7,7 +7,7 @@
 //! - `partitions` claims and hands over, `leases` knows our keys and what waits for one, `tenure` is a
 //!   partition's or a key's time with us;
 //! - `keeper` renews the session that everything stands on, `promise` says how long it may be relied on;
-//! - `worker` puts it together; `build` is how a service asks for one, `plan` reads the configuration
+//! - `worker` puts it together, `homes` is one worker for each database of a store, `spread` the consumer that they share; `build` is how a service asks for one, `plan` reads the configuration
 //!   for it, `handle` is what the service holds, `admin` what an operator does.
 
 mod adapters;
@@ -17,6 +17,7 @@ mod budget;
 mod build;
 mod committer;
 mod handle;
+mod homes;
 mod intake;
 mod item;
 mod keeper;
@@ -29,6 +30,7 @@ mod pull;
 pub(crate) mod settings;
 mod settle;
 mod shard;
+mod spread;
 mod subscription;
 mod sweep;
 mod tenure;

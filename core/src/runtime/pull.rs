@@ -73,6 +73,10 @@ impl Puller {
                     self.read_controls().await;
                     continue;
                 }
+                passed = sub.passed() => {
+                    intake::pass(&sub, &passed);
+                    continue;
+                }
                 () = sub.budget.available(), if sub.budget.credits() == 0 => continue,
                 // Without credits only assignment changes come.
                 pulled = sub.consumer.pull(sub.budget.credits().min(most)) => pulled,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::broker::Reset;
+use crate::broker::{ConsumerSpec, Reset};
 use crate::config::Section;
 use crate::event::Rules;
 use crate::middleware::RetryPolicy;
@@ -37,6 +37,21 @@ pub(crate) struct Settings {
     pub(crate) adapter: Section,
 }
 
+impl Settings {
+    /// What its consumer is made for; `beside`: so many deliveries more may be unsettled than the budget holds.
+    pub(crate) fn consumer_spec(&self, beside: usize) -> ConsumerSpec {
+        ConsumerSpec {
+            subscription: self.name.clone(),
+            source: self.scope.source.clone(),
+            group: self.group.clone(),
+            reset: self.reset,
+            unsettled_max: self.budget.messages + self.budget.waiting_messages + beside,
+            prefetch_bytes_max: self.budget.bytes,
+            settings: self.adapter.clone(),
+        }
+    }
+}
+
 /// By what a finished event is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum LedgerMode {
@@ -60,6 +75,21 @@ pub(crate) struct BudgetSettings {
     pub(crate) waiting_bytes: usize,
     /// How far beyond the first unfinished event a partition is read, in offsets.
     pub(crate) window: usize,
+}
+
+impl BudgetSettings {
+    /// The part of one home where there are several (rule S10): together they have what one would have.
+    pub(crate) fn share(&self, homes: usize) -> Self {
+        let messages = self.messages.div_ceil(homes);
+        Self {
+            messages,
+            bytes: self.bytes.div_ceil(homes),
+            per_key: self.per_key.min((messages / 2).max(1)),
+            waiting_messages: self.waiting_messages.div_ceil(homes),
+            waiting_bytes: self.waiting_bytes.div_ceil(homes),
+            window: self.window,
+        }
+    }
 }
 
 /// The worker as a whole.

@@ -12,6 +12,7 @@ use super::leases::Leases;
 use super::mailbox::Mailbox;
 use super::settings::Settings;
 use super::shard::ToShard;
+use super::spread::{Passed, Share};
 use super::tenure::Tenure;
 use super::twins::Twins;
 use super::{Item, Promise};
@@ -42,6 +43,8 @@ pub(crate) struct Subscription {
     pub(crate) shards: Vec<Mailbox<ToShard>>,
     pub(crate) committer: Arc<Committer>,
     pub(crate) consumer: Arc<dyn Consumer>,
+    /// The same, where several homes share one (rule S10).
+    pub(crate) share: Option<Arc<Share>>,
     /// Ids in flight, where the ledger is by id (rule A3).
     pub(crate) twins: Option<Twins>,
     /// The keys, where the broker has no partitions.
@@ -115,6 +118,10 @@ pub(crate) struct Parts {
     pub(crate) shards: usize,
     pub(crate) committer: Arc<Committer>,
     pub(crate) consumer: Arc<dyn Consumer>,
+    /// The same, where several homes share one.
+    pub(crate) share: Option<Arc<Share>>,
+    /// One permit a running handler call, of all homes together.
+    pub(crate) permits: Arc<Semaphore>,
     /// Its keys have leases.
     pub(crate) leased: bool,
 }
@@ -138,11 +145,12 @@ impl Subscription {
             chain: parts.chain,
             promise: parts.promise,
             budget: Budget::new(settings.budget),
-            permits: Arc::new(Semaphore::new(settings.concurrency)),
+            permits: parts.permits,
             marks: Arc::new(Semaphore::new(settings.concurrency)),
             shards: (0..parts.shards).map(|_| Mailbox::new()).collect(),
             committer: parts.committer,
             consumer: parts.consumer,
+            share: parts.share,
             twins: by_id.then(|| Twins::new(&parts.env)),
             leases,
             begin,
@@ -216,6 +224,14 @@ impl Subscription {
         let partition = tenure.claimed().claim.partition;
         let all = ending.iter().filter_map(Weak::upgrade);
         all.filter(|other| other.claimed().claim.partition == partition).collect()
+    }
+
+    /// Waits for word that a partition was read without anything for this home; cancel-safe.
+    pub(crate) async fn passed(&self) -> Passed {
+        match &self.share {
+            Some(share) => share.passed().await,
+            None => std::future::pending().await,
+        }
     }
 
     /// From now until the answer is dropped a claim of this partition is somebody's business.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::committer::Committer;
@@ -12,9 +13,10 @@ use super::promise::Promise;
 use super::pull::Puller;
 use super::settings::{Settings, WorkerSettings};
 use super::shard::Shard;
+use super::spread::Share;
 use super::subscription::{LEAVING_MAX, Parts, Subscription};
 use super::{admit, settle, sweep};
-use crate::broker::{Broker, ConsumerSpec, Settles};
+use crate::broker::{Broker, Consumer, Settles};
 use crate::env::Env;
 use crate::error::{Error, ErrorKind};
 use crate::handler::RouteTable;
@@ -25,8 +27,18 @@ use crate::store::{SessionId, Store};
 /// A subscription before it starts.
 pub(crate) struct Planned {
     pub(crate) settings: Settings,
-    pub(crate) routes: RouteTable,
-    pub(crate) broker: Arc<dyn Broker>,
+    pub(crate) routes: Arc<RouteTable>,
+    pub(crate) from: From,
+    /// One permit a handler call at a time.
+    pub(crate) permits: Arc<Semaphore>,
+}
+
+/// What a subscription reads by.
+pub(crate) enum From {
+    /// A member of its own of the broker's group.
+    Broker(Arc<dyn Broker>),
+    /// Its home's share of one (rule S10).
+    Share(Arc<Share>),
 }
 
 pub(crate) struct Worker {
@@ -88,16 +100,15 @@ impl Worker {
 
     async fn subscribe(&mut self, index: usize, plan: Planned, promise: &Arc<Promise>) -> Result<(), Error> {
         let place = format!("subscription {:?}", plan.settings.name);
-        let spec = ConsumerSpec {
-            subscription: plan.settings.name.clone(),
-            source: plan.settings.scope.source.clone(),
-            group: plan.settings.group.clone(),
-            reset: plan.settings.reset,
-            unsettled_max: plan.settings.budget.messages + plan.settings.budget.waiting_messages,
-            prefetch_bytes_max: plan.settings.budget.bytes,
-            settings: plan.settings.adapter.clone(),
+        let (consumer, share) = match plan.from {
+            From::Share(share) => (share.clone() as Arc<dyn Consumer>, Some(share)),
+            From::Broker(broker) => {
+                let spec = plan.settings.consumer_spec(0);
+                let consumer = broker.consumer(spec).await.map_err(|error| error.context(place.clone()))?;
+                self.brokers.push(broker);
+                (consumer, None)
+            }
         };
-        let consumer = plan.broker.consumer(spec).await.map_err(|error| error.context(place.clone()))?;
         let capabilities = consumer.capabilities();
         if capabilities.partitions != (capabilities.settles == Settles::Position) {
             let what = format!(
@@ -114,7 +125,7 @@ impl Worker {
             trace: Trace::new(&plan.settings.group, &source, capabilities.kind),
             promise: promise.clone(),
             retry: plan.settings.retry.clone(),
-            routes: Arc::new(plan.routes),
+            routes: plan.routes,
             unknown: plan.settings.unknown,
             timeout: plan.settings.timeout,
         };
@@ -128,6 +139,8 @@ impl Worker {
             shards: self.settings.shards,
             committer: self.committer.clone(),
             consumer,
+            share,
+            permits: plan.permits,
             leased: !capabilities.partitions,
         }));
         self.committer.serve(&sub);
@@ -137,7 +150,6 @@ impl Worker {
             worker: self.settings.clone(),
         });
         self.subscriptions.push(sub);
-        self.brokers.push(plan.broker);
         Ok(())
     }
 

@@ -226,4 +226,14 @@ pub trait StoreAdapter: Send + Sync + 'static {
         config: Self::Config,
         env: &Env,
     ) -> impl Future<Output = Result<std::sync::Arc<dyn Store>, Error>> + Send;
+
+    /// The same, where keys are spread over several databases (rule S10): one store each, always in the same order. A
+    /// database that is not what its place in the order says is an error. Adapters that know of one leave this out.
+    fn open_all(
+        &self,
+        config: Self::Config,
+        env: &Env,
+    ) -> impl Future<Output = Result<Vec<std::sync::Arc<dyn Store>>, Error>> + Send {
+        async move { Ok(vec![self.open(config, env).await?]) }
+    }
 }

@@ -16,6 +16,7 @@ mod state;
 mod tables;
 mod tx;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -56,6 +57,9 @@ struct Database {
     clock: OnceLock<Env>,
     /// Raised when a lease was given back.
     freed: Notify,
+    away: AtomicBool,
+    /// Of a handle on several databases; it holds nothing itself.
+    homes: Vec<Memory>,
 }
 
 impl Memory {
@@ -71,6 +75,26 @@ impl Memory {
         let memory = Self::default();
         memory.0.clock.get_or_init(|| env.clone());
         memory
+    }
+
+    /// Keys spread over several databases, as `[store.postgres] urls` does: for tests of what that means. What handlers
+    /// wrote is read from each database alone.
+    #[must_use]
+    pub fn spread(databases: &[Self]) -> Self {
+        Self(Arc::new(Database { homes: databases.to_vec(), ..Database::default() }))
+    }
+
+    /// Takes the database away, or brings it back: in between every call of a worker fails as without a server.
+    pub fn set_away(&self, away: bool) {
+        self.0.away.store(away, Ordering::SeqCst);
+        self.0.freed.notify_waiters();
+    }
+
+    fn there(&self) -> Result<(), Error> {
+        if self.0.away.load(Ordering::SeqCst) {
+            return Err(Error::new(ErrorKind::Store, "the memory store is away"));
+        }
+        Ok(())
     }
 
     /// A handle for one worker.
@@ -136,6 +160,16 @@ impl StoreAdapter for Memory {
     async fn open(&self, _config: NoKeys, env: &Env) -> Result<Arc<dyn Store>, Error> {
         Ok(self.worker(env))
     }
+
+    async fn open_all(&self, _config: NoKeys, env: &Env) -> Result<Vec<Arc<dyn Store>>, Error> {
+        if self.0.homes.is_empty() {
+            return Ok(vec![self.worker(env)]);
+        }
+        for home in &self.0.homes {
+            home.there()?;
+        }
+        Ok(self.0.homes.iter().map(|home| home.worker(env)).collect())
+    }
 }
 
 #[async_trait]
@@ -154,37 +188,44 @@ impl Store for Memory {
     }
 
     async fn register(&self, session: NewSession) -> Result<(), Error> {
+        self.there()?;
         let mut state = self.lock().await;
         state.register(session, self.now())
     }
 
     async fn renew(&self, session: SessionId, leased: &[Scope]) -> Result<Renewed, Error> {
+        self.there()?;
         let mut state = self.lock().await;
         state.renew(session, leased, self.now())
     }
 
     async fn close_session(&self, session: SessionId) -> Result<(), Error> {
+        self.there()?;
         self.lock().await.close_session(session);
         self.0.freed.notify_waiters();
         Ok(())
     }
 
     async fn claim(&self, request: ClaimRequest) -> Result<ClaimAnswer, Error> {
+        self.there()?;
         let mut state = self.lock().await;
         state.claim(&request, self.now())
     }
 
     async fn release(&self, session: SessionId, claims: &[ClaimRef], clean: bool) -> Result<(), Error> {
+        self.there()?;
         self.lock().await.release(session, claims, clean);
         Ok(())
     }
 
     async fn admit(&self, batch: AdmitBatch) -> Result<Admitted, Error> {
+        self.there()?;
         let mut state = self.lock().await;
         state.admit(&batch, self.now())
     }
 
     async fn freed(&self, session: SessionId) -> Result<Vec<LeaseKey>, Error> {
+        self.there()?;
         let freed = self.0.freed.notified();
         let mut freed = std::pin::pin!(freed);
         // Enabled before the look, so that what is freed after it is not missed.
@@ -196,6 +237,7 @@ impl Store for Memory {
     }
 
     async fn leases(&self, session: SessionId) -> Result<Vec<LeaseRef>, Error> {
+        self.there()?;
         Ok(self.lock().await.leases_of(session))
     }
 
@@ -206,26 +248,32 @@ impl Store for Memory {
     }
 
     async fn commit(&self, group: &CommitGroup) -> Result<Committed, Error> {
+        self.there()?;
         commit::commit(self, group).await
     }
 
     async fn resolve(&self, group: &CommitGroup) -> Result<Vec<Fate>, Error> {
+        self.there()?;
         self.lock().await.resolve(group)
     }
 
     async fn dead_letters(&self, query: DeadQuery) -> Result<Vec<Parked>, Error> {
+        self.there()?;
         self.lock().await.parking.list(&query)
     }
 
     async fn request_release(&self, id: ParkedId) -> Result<ReleaseAnswer, Error> {
+        self.there()?;
         Ok(self.lock().await.parking.request_release(&id))
     }
 
     async fn reposition(&self, order: Reposition) -> Result<Vec<Partition>, Error> {
+        self.there()?;
         Ok(self.lock().await.reposition(&order))
     }
 
     async fn sweep(&self, subscription: &str, keep: Duration) -> Result<u64, Error> {
+        self.there()?;
         let mut state = self.lock().await;
         Ok(state.sweep(subscription, keep, self.now()))
     }

@@ -1,0 +1,50 @@
+//! The start, the end, and what an operator sees.
+
+use std::time::Duration;
+
+use keylane::memory::Memory;
+use keylane::{Failure, RawEvent, Routes, Runtime};
+
+use super::Stage;
+
+#[tokio::test]
+async fn s10_every_database_has_to_be_there_at_the_start() {
+    let stage = Stage::new(1);
+    stage.homes[1].set_away(true);
+    let error = stage.start_on(1, "memory").await.unwrap_err();
+    assert!(error.to_string().contains("away"), "{error}");
+}
+
+#[tokio::test]
+async fn s10_an_operator_sees_the_dead_letters_of_all_databases() {
+    async fn refuse(_: RawEvent) -> Result<(), Failure> {
+        Err(Failure::new("no").permanent())
+    }
+    let mut stage = Stage::new(2);
+    stage.publish(10, 3).await;
+    let toml = "[store.memory]\n[broker.main.memory]\n[subscription.service]\nsource = \"orders\"\n\
+        retry.on_exhausted = \"skip\"";
+    let runtime = Runtime::from_text(toml).env(stage.clock.env(1)).store(Memory::spread(&stage.homes));
+    let runtime = runtime.broker(stage.log.clone()).subscription("service", Routes::new().all(refuse));
+    let handle = runtime.start().await.unwrap();
+    stage.clock.pass(Duration::from_secs(5)).await;
+    let admin = handle.admin();
+    let all = admin.dead_letters("service", None, 1000).await.unwrap();
+    assert_eq!(all.len(), 30);
+    let mut paged = Vec::new();
+    loop {
+        let after = paged.last().map(keylane::store::Parked::parked_id);
+        let page = admin.dead_letters("service", after, 7).await.unwrap();
+        if page.is_empty() {
+            break;
+        }
+        paged.extend(page);
+    }
+    assert_eq!(paged, all);
+    for one in admin.databases() {
+        let own = one.dead_letters("service", None, 1000).await.unwrap();
+        assert!(!own.is_empty() && own.len() < 30, "{}", own.len());
+    }
+    let released = admin.release(all[29].parked_id()).await.unwrap();
+    assert_eq!(released, keylane::store::ReleaseAnswer::Requested);
+}
