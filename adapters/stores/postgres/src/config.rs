@@ -1,6 +1,7 @@
 //! The store's keys in the configuration: `[store.postgres]`.
 
 use keylane::config::{Component, Findings, Period, Secret};
+use keylane::{Error, ErrorKind};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +13,10 @@ pub struct PostgresConfig {
     /// `sslmode` and `sslrootcert`. Beyond loopback the server's certificate is verified unless `sslmode` says
     /// otherwise. Left out where the service hands its own pool over.
     pub url: Option<Secret>,
+    /// Several databases in place of one: each key lies in one of them, chosen by its hash. Write all of them, always in
+    /// the same order: each knows its place, and another list is refused. See the guide.
+    #[schemars(length(min = 1, max = 64))]
+    pub urls: Option<Vec<Secret>>,
     /// The schema in which all tables lie. It is created where it does not exist.
     #[schemars(length(min = 1, max = 40), regex(pattern = r"^[a-z_][a-z0-9_]*$"))]
     pub schema: String,
@@ -48,6 +53,7 @@ impl Default for PostgresConfig {
     fn default() -> Self {
         Self {
             url: None,
+            urls: None,
             schema: "keylane".to_owned(),
             pooler: Pooler::None,
             commit_connections: 4,
@@ -61,6 +67,31 @@ impl Component for PostgresConfig {
     fn check(&self, found: &mut Findings) {
         if !is_name(&self.schema) {
             found.wrong("schema", "is no plain name; write lower-case letters, digits and underscores");
+        }
+        match &self.urls {
+            Some(_) if self.url.is_some() => {
+                found.wrong("urls", "stands beside `url`; keep `url` for one database, `urls` for several");
+            }
+            Some(urls) if urls.is_empty() => {
+                found.wrong("urls", "is empty; write the databases, or one as `url`");
+            }
+            _ => {}
+        }
+    }
+}
+
+impl PostgresConfig {
+    /// One configuration for each database, in order.
+    pub(crate) fn each(&self) -> Result<Vec<Self>, Error> {
+        let one = |url: &Secret| Self { url: Some(url.clone()), urls: None, ..self.clone() };
+        match &self.urls {
+            None => Ok(vec![self.clone()]),
+            Some(urls) if self.url.is_none() && !urls.is_empty() => Ok(urls.iter().map(one).collect()),
+            Some(_) => {
+                let what =
+                    "store.postgres.urls is empty, or stands beside url; write either, with what it needs";
+                Err(Error::new(ErrorKind::Config, what))
+            }
         }
     }
 }

@@ -41,7 +41,7 @@ use sqlx::PgPool;
 
 pub use config::{Pooler, PostgresConfig};
 
-use database::Database;
+use database::{Database, place};
 
 /// The store in PostgreSQL: `.store(Postgres::new())`, `Effects<Postgres>`, `Tx<Postgres>`.
 #[derive(Debug, Clone, Default)]
@@ -70,18 +70,31 @@ impl StoreAdapter for Postgres {
     type Connection = sqlx::PgConnection;
 
     async fn open(&self, config: PostgresConfig, env: &Env) -> Result<Arc<dyn Store>, Error> {
+        let mut all = self.open_all(config, env).await?;
+        match (all.pop(), all.is_empty()) {
+            (Some(only), true) => Ok(only),
+            _ => {
+                let what =
+                    "store.postgres.urls names several databases, and one was asked for; use `open_all`";
+                Err(Error::new(ErrorKind::Unsupported, what))
+            }
+        }
+    }
+
+    async fn open_all(&self, config: PostgresConfig, env: &Env) -> Result<Vec<Arc<dyn Store>>, Error> {
         if !config::is_name(&config.schema) {
             return Err(Error::new(ErrorKind::Config, "store.postgres.schema is no plain name"));
         }
-        let database = Arc::new(Database::open(&config, self.pool.clone(), env).await?);
-        let releases = freed::Releases::listen(&database);
-        Ok(Arc::new(PostgresStore {
-            database,
-            releases,
-            scopes: scope::Scopes::default(),
-            positions: commit::Positions::default(),
-            effect_limit: config.effect_limit.map(Into::into),
-        }))
+        let configs = config.each()?;
+        let mut databases = Vec::with_capacity(configs.len());
+        for (at, one) in configs.iter().enumerate() {
+            let opened = Database::open(one, self.pool.clone(), env).await;
+            databases.push(opened.map_err(|error| place::named(at, configs.len(), error))?);
+        }
+        place::settle(&databases).await?;
+        let effect_limit = config.effect_limit.map(Into::into);
+        let store = |database| Arc::new(PostgresStore::new(database, effect_limit)) as Arc<dyn Store>;
+        Ok(databases.into_iter().map(store).collect())
     }
 }
 
@@ -100,6 +113,17 @@ pub(crate) struct PostgresStore {
 const GRACE: Duration = Duration::from_secs(5);
 
 impl PostgresStore {
+    fn new(database: Database, effect_limit: Option<Duration>) -> Self {
+        let database = Arc::new(database);
+        Self {
+            releases: freed::Releases::listen(&database),
+            database,
+            scopes: scope::Scopes::default(),
+            positions: commit::Positions::default(),
+            effect_limit,
+        }
+    }
+
     /// The server ends every statement in time; a server that can't be reached ends nothing.
     async fn bounded<T>(
         &self,

@@ -8,8 +8,10 @@
 mod link;
 mod migrate;
 mod options;
+pub(crate) mod place;
 mod stash;
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -47,6 +49,8 @@ pub(crate) struct Database {
     options: PgConnectOptions,
     /// S3, in milliseconds: less than a third of the session that was registered last.
     limit: AtomicU64,
+    /// Which of how many databases it was at the start (rule S10).
+    place: OnceLock<place::Place>,
 }
 
 #[derive(Debug)]
@@ -77,6 +81,7 @@ impl Database {
             work: pool.map_or_else(|| Work::Ours(Box::new(stash(config.connections_max))), Work::Services),
             options: options.clone(),
             limit: AtomicU64::new(0),
+            place: OnceLock::new(),
         };
         database.limit_to(LIFETIME);
         migrate::migrate(&database).await?;

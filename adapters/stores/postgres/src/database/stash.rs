@@ -9,7 +9,7 @@ use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, Connection, Executor};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::Database;
+use super::{Database, place};
 use crate::error::failed;
 
 /// One that rested for so long is asked whether it still lives.
@@ -85,7 +85,7 @@ impl Stash {
     ) -> Result<Taken<'s>, Error> {
         let (connection, limit) = loop {
             let rested = self.resting.lock().unwrap_or_else(PoisonError::into_inner).pop();
-            let Some(mut rested) = rested else { break self.connect().await? };
+            let Some(mut rested) = rested else { break self.connect(database).await? };
             if env.now().since(rested.since) < REST || rested.connection.ping().await.is_ok() {
                 break (rested.connection, rested.limit);
             }
@@ -95,9 +95,10 @@ impl Stash {
         Ok(taken)
     }
 
-    async fn connect(&self) -> Result<(PgConnection, Duration), Error> {
+    async fn connect(&self, database: &Database) -> Result<(PgConnection, Duration), Error> {
         let connection = PgConnection::connect_with(&self.options).await;
-        let connection = connection.map_err(|error| failed("could not connect to PostgreSQL", error))?;
+        let mut connection = connection.map_err(|error| failed("could not connect to PostgreSQL", error))?;
+        place::check_again(database, &mut connection).await?;
         Ok((connection, Duration::ZERO))
     }
 

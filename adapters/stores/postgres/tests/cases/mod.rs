@@ -5,4 +5,5 @@ mod connections;
 mod ledger;
 mod locks;
 mod reference;
+mod spread;
 mod writes;

@@ -1,5 +1,7 @@
 //! A schema of its own on the test server, and workers on it.
 
+pub(crate) mod databases;
+pub(crate) mod link;
 pub(crate) mod proxy;
 pub(crate) mod worker;
 
