@@ -227,9 +227,7 @@ impl Partitions {
             // the epoch of this one, of which nothing is taken any more.
             return Ok(());
         }
-        if let Some(share) = &sub.share {
-            share.show_below(partition, claim.claim.epoch, tenure.claimed().base().offset);
-        }
+        sub.show_finished(&tenure);
         sub.consumer.start(vec![Start { partition, offset: from, epoch: claim.claim.epoch }]).await?;
         // Whatever an earlier tenure was held back for is over.
         sub.consumer.resume(Some(&[partition]));

@@ -234,6 +234,14 @@ impl Subscription {
         }
     }
 
+    /// Below the base every record is to be seen once more, whomever it was for: the log is known again by one of them.
+    pub(crate) fn show_finished(&self, tenure: &Tenure) {
+        if let Some(share) = &self.share {
+            let base = tenure.claimed().base();
+            share.show_below(base.partition, base.epoch, base.offset);
+        }
+    }
+
     /// From now until the answer is dropped a claim of this partition is somebody's business.
     pub(crate) fn busy(self: &Arc<Self>, partition: Partition) -> Busy {
         *self.claims_in_work().entry(partition).or_default() += 1;

@@ -3,9 +3,10 @@
 
 mod partitions;
 mod queues;
+mod storms;
 mod wiring;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -49,9 +50,13 @@ async fn note(event: RawEvent, State(runs): State<Runs>, mut fx: Effects<Memory>
 impl Stage {
     /// Two databases, a log of as many partitions, a queue.
     fn new(partitions: u32) -> Self {
+        Self::with(2, partitions)
+    }
+
+    fn with(homes: usize, partitions: u32) -> Self {
         let clock = Clock::paused();
         let env = clock.env(0);
-        let homes = vec![Memory::with_clock(&env), Memory::with_clock(&env)];
+        let homes = (0..homes).map(|_| Memory::with_clock(&env)).collect();
         let (log, queues) = (MemoryBroker::new(), MemoryQueues::new());
         log.create(SOURCE, partitions);
         queues.create(SOURCE);
@@ -176,12 +181,16 @@ impl Stage {
 
     /// Every event has one row, in its key's order where `ordered`, and every key's lie in one database.
     async fn holds(&self, ordered: bool) {
-        let (first, second) = (self.rows(0).await, self.rows(1).await);
-        let both: BTreeSet<_> = first.keys().filter(|key| second.contains_key(*key)).collect();
-        assert!(both.is_empty(), "keys in both databases: {both:?}");
-        assert!(!first.is_empty() && !second.is_empty(), "one database has nothing: nothing was shown");
+        let mut all: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+        for home in 0..self.homes.len() {
+            let rows = self.rows(home).await;
+            assert!(!rows.is_empty(), "database {home} has nothing: nothing was shown");
+            for (key, numbers) in rows {
+                assert!(all.insert(key.clone(), numbers).is_none(), "{key} lies in two databases");
+            }
+        }
         for (key, count) in &self.published {
-            let mut numbers = first.get(key).or(second.get(key)).cloned().unwrap_or_default();
+            let mut numbers = all.remove(key).unwrap_or_default();
             if !ordered {
                 numbers.sort_unstable();
             }

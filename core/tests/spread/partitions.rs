@@ -6,7 +6,7 @@ use super::{FEW, SOURCE, Stage};
 
 impl Stage {
     /// Lets time pass until the broker was told the end of every partition that holds anything.
-    async fn until_told(&self, partitions: u32) {
+    pub(super) async fn until_told(&self, partitions: u32) {
         let ends = |at| self.log.records(SOURCE, at).len() as u64;
         let told = |at| ends(at) == 0 || self.log.committed(SOURCE, "service", at) == Some(ends(at));
         for _ in 0..3_000 {

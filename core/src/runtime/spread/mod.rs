@@ -6,8 +6,8 @@
 //! any other. In reading order:
 //!
 //! - `home` says where an event belongs;
-//! - `readers` is what is known of partitions: one position in the log that all homes are served from, and a cursor for
-//!   each home; `lines` is the same for brokers without partitions;
+//! - `readers` is what is known of partitions: one `reader` each, a position in the log that all homes are served from,
+//!   with a `seat` for each home; `lines` is the same for brokers without partitions;
 //! - `pump` pulls, `share` is what a worker sees, `handback` joins the answers to a revocation.
 //!
 //! A home that is slow or away stops nobody: what it does not take is left out, and read again for it later.
@@ -16,6 +16,7 @@ mod handback;
 mod home;
 mod lines;
 mod pump;
+mod reader;
 mod readers;
 mod seat;
 mod share;

@@ -7,24 +7,16 @@
 //! consumer, under an epoch of its own that only grows; what still comes of an older one is dropped.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use super::Room;
 use super::pump::{HOLD, PULL_MAX};
+use super::reader::Reader;
 use super::seat::{Passed, Seat};
 use crate::broker::{Base, Change, Partition, Start};
 use crate::delivery::{Delivery, Ticket};
 use crate::env::Instant;
 use crate::error::Error;
 use crate::store::Witness;
-
-/// How long a home is served while others wait elsewhere in the log.
-const SLICE: Duration = Duration::from_millis(500);
-/// The least time between two moves of a reader, where nobody is served.
-const MOVE_EVERY: Duration = Duration::from_millis(50);
-/// What a home's epoch weighs in the reader's: more than a reader ever moves in one tenure. So the epochs grow from
-/// worker to worker, as those of the homes do.
-const EPOCH_BITS: u32 = 24;
 
 pub(super) struct Readers {
     homes: Vec<Home>,
@@ -43,19 +35,6 @@ struct Home {
     full: Option<Instant>,
     /// Which partition is looked at first, so that none starves another.
     turn: Partition,
-}
-
-struct Reader {
-    epoch: u64,
-    /// All from here on will come.
-    at: u64,
-    reading: bool,
-    paused: bool,
-    since: Instant,
-    last: Option<Witness>,
-    /// What the broker was told.
-    told: Option<Base>,
-    seats: Vec<Seat>,
 }
 
 /// What the consumer is to be told now.
@@ -84,10 +63,7 @@ impl Readers {
     pub(super) fn assigned(&mut self, partition: Partition, now: Instant) {
         self.removed(partition);
         let epoch = self.epochs.get(&partition).copied().unwrap_or(0);
-        let seats = self.homes.iter().map(|_| Seat::new(now)).collect();
-        let reader =
-            Reader { epoch, at: 0, reading: false, paused: false, since: now, last: None, told: None, seats };
-        self.partitions.insert(partition, reader);
+        self.partitions.insert(partition, Reader::new(self.homes.len(), epoch, now));
     }
 
     /// It is not ours any more; the epoch under which it was read.
@@ -349,69 +325,6 @@ impl Home {
         self.messages -= seat.queue.len();
         self.bytes -= seat.queue.iter().map(|delivery| delivery.record.footprint()).sum::<usize>();
         seat.queue.clear();
-    }
-}
-
-impl Reader {
-    /// The seats that have room.
-    fn wants<'r>(&'r self, open: &'r [bool]) -> impl Iterator<Item = &'r Seat> {
-        self.seats.iter().zip(open).filter(|(seat, open)| **open && seat.wants()).map(|(seat, _)| seat)
-    }
-
-    /// Where it is to go on, or when it may; `None`: where it is. Somebody wants something.
-    fn next(&self, open: &[bool], now: Instant, hold: bool) -> Option<Result<u64, Instant>> {
-        if !self.reading {
-            return self.wants(open).map(|seat| seat.cursor).min().map(Ok);
-        }
-        let elsewhere = self.wants(open).filter(|seat| !seat.is_served(self.at));
-        let next = elsewhere.min_by_key(|seat| (!seat.fresh, seat.served, seat.cursor))?;
-        let served = self.wants(open).any(|seat| seat.is_served(self.at));
-        let at = match (next.fresh, served) {
-            (true, _) => self.since,
-            (false, true) => self.since + SLICE,
-            (false, false) => self.since + MOVE_EVERY,
-        };
-        if hold && !next.fresh {
-            return None;
-        }
-        Some(if now >= at { Ok(next.cursor) } else { Err(at) })
-    }
-
-    fn go(&mut self, partition: Partition, offset: u64, now: Instant) -> Start {
-        self.fold();
-        let epochs: u64 = self.seats.iter().map(|seat| seat.epoch).sum();
-        self.epoch = (self.epoch + 1).max(epochs << EPOCH_BITS);
-        self.at = offset;
-        self.since = now;
-        self.reading = true;
-        self.last = None;
-        for seat in self.seats.iter_mut().filter(|seat| seat.started) {
-            seat.attached = seat.cursor >= offset;
-            seat.fresh &= !seat.attached;
-        }
-        Start { partition, offset, epoch: self.epoch }
-    }
-
-    /// Writes down where everybody is.
-    fn fold(&mut self) {
-        for seat in &mut self.seats {
-            seat.cursor = seat.known(self.at);
-        }
-    }
-
-    /// Nothing is read from now on.
-    fn leave(&mut self) {
-        self.fold();
-        self.reading = false;
-        self.seats.iter_mut().for_each(|seat| seat.attached = false);
-    }
-
-    /// What the broker is to be told: how far the last of all homes is (rule S10). One that never said holds it.
-    fn least(&mut self, partition: Partition) -> Option<Base> {
-        let bases = self.seats.iter().map(|seat| seat.base);
-        let offset = bases.collect::<Option<Vec<u64>>>()?.into_iter().min()?;
-        let least = Base { partition, epoch: self.epoch, offset };
-        (self.reading && self.told.replace(least) != Some(least)).then_some(least)
     }
 }
 
