@@ -7,7 +7,7 @@ use keylane::{Env, Handle};
 use super::Stage;
 
 /// So many of each kind; many more were run once.
-const SEEDS: u64 = 8;
+const SEEDS: u64 = 3;
 
 struct Storm {
     stage: Stage,

@@ -20,6 +20,8 @@ mod reader;
 mod readers;
 mod seat;
 mod share;
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
