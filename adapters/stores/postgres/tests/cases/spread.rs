@@ -30,6 +30,21 @@ async fn refused(databases: &Databases, order: &[usize], words: &[&str]) {
     }
 }
 
+#[test]
+fn a_list_must_be_a_list() {
+    for (store, word) in [
+        ("urls = []", "is empty"),
+        ("url = \"postgres://a@b/c\"\nurls = [\"postgres://a@b/c\"]", "stands beside `url`"),
+    ] {
+        let rest =
+            "[broker.main.memory]\n[subscription.a]\nsource = \"orders\"\nretry.on_exhausted = \"skip\"";
+        let runtime = Runtime::from_text(format!("[store.postgres]\n{store}\n{rest}")).store(Postgres::new());
+        let runtime = runtime.broker(MemoryBroker::new()).subscription("a", Routes::new().all(note));
+        let error = runtime.check_only().unwrap_err();
+        assert!(format!("{error:?}").contains(word), "{error:?}");
+    }
+}
+
 #[tokio::test]
 async fn s10_a_list_that_differs_is_refused() {
     let Some(server) = variable("KEYLANE_TEST_POSTGRES") else { return };
