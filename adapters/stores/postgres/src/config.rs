@@ -68,14 +68,8 @@ impl Component for PostgresConfig {
         if !is_name(&self.schema) {
             found.wrong("schema", "is no plain name; write lower-case letters, digits and underscores");
         }
-        match &self.urls {
-            Some(_) if self.url.is_some() => {
-                found.wrong("urls", "stands beside `url`; keep `url` for one database, `urls` for several");
-            }
-            Some(urls) if urls.is_empty() => {
-                found.wrong("urls", "is empty; write the databases, or one as `url`");
-            }
-            _ => {}
+        if self.url.is_some() && self.urls.is_some() {
+            found.wrong("urls", "stands beside `url`; keep `url` for one database, `urls` for several");
         }
     }
 }

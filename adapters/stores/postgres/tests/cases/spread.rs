@@ -7,7 +7,7 @@ use keylane::broker::{Broker, Outgoing};
 use keylane::config::Secret;
 use keylane::event::Record;
 use keylane::memory::MemoryBroker;
-use keylane::store::{StoreAdapter, Tx};
+use keylane::store::{NewSession, SessionId, StoreAdapter, Tx};
 use keylane::{Effects, Error, ErrorKind, Failure, RawEvent, Routes, Runtime};
 use keylane_postgres::{Postgres, PostgresConfig};
 
@@ -33,7 +33,7 @@ async fn refused(databases: &Databases, order: &[usize], words: &[&str]) {
 #[test]
 fn a_list_must_be_a_list() {
     for (store, word) in [
-        ("urls = []", "is empty"),
+        ("urls = []", "write 1 to 64 items"),
         ("url = \"postgres://a@b/c\"\nurls = [\"postgres://a@b/c\"]", "stands beside `url`"),
     ] {
         let rest =
@@ -88,6 +88,37 @@ async fn s10_two_workers_that_start_first_agree() {
     for opened in both {
         assert_eq!(opened.unwrap(), 2);
     }
+}
+
+#[tokio::test]
+async fn s10_a_connection_that_leads_elsewhere_is_not_used() {
+    let Some(server) = variable("KEYLANE_TEST_POSTGRES") else { return };
+    let databases = Databases::new(&server, 2).await;
+    let urls = (0..2).map(|at| Secret::from(databases.url(at))).collect();
+    let config = PostgresConfig { urls: Some(urls), ..PostgresConfig::default() };
+    let stores = Postgres::new().open_all(config, &databases.env).await.unwrap();
+    let lifetime = std::time::Duration::from_secs(60);
+    let session = || NewSession { id: SessionId(databases.env.uuid()), worker: "a".to_owned(), lifetime };
+    stores[1].register(session()).await.unwrap();
+    // As if the address led to another server from now on.
+    databases
+        .run(
+            1,
+            "UPDATE keylane.place SET set_id = gen_random_uuid();
+             SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+             WHERE datname = current_database() AND pid <> pg_backend_pid()",
+        )
+        .await;
+    let error = loop {
+        match stores[1].register(session()).await {
+            // A connection that was there before.
+            Ok(()) => databases.env.sleep(PAUSE).await,
+            Err(error) if error.to_string().contains("any more") => break error,
+            Err(_) => databases.env.sleep(PAUSE).await,
+        }
+    };
+    assert!(error.is_transient(), "its keys wait: {error}");
+    stores[0].register(session()).await.unwrap();
 }
 
 async fn note(event: RawEvent, mut fx: Effects<Postgres>) -> Result<(), Failure> {
