@@ -31,9 +31,10 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::{Change, Consumer};
-use crate::env::Env;
+use crate::env::{Env, Instant};
 use crate::error::Error;
 use crate::event::Decoder;
+use handback::Revocation;
 pub(crate) use home::fnv;
 use lines::Lines;
 use readers::Readers;
@@ -64,6 +65,8 @@ struct Post {
 struct State {
     mail: Vec<Mail>,
     kind: Kind,
+    /// What not all homes have answered yet, since when.
+    revoking: Vec<(Instant, Revocation)>,
 }
 
 /// What a home is told before any delivery.
@@ -107,7 +110,11 @@ impl Spread {
             real,
             decoder,
             homes: (0..homes).map(|_| Post::default()).collect(),
-            state: Mutex::new(State { mail: (0..homes).map(|_| Mail::default()).collect(), kind }),
+            state: Mutex::new(State {
+                mail: (0..homes).map(|_| Mail::default()).collect(),
+                kind,
+                revoking: Vec::new(),
+            }),
             telling: tokio::sync::Mutex::new(()),
             stirred: Notify::new(),
             stopped: CancellationToken::new(),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::home::home_of;
 use super::readers::{Plan, Readers, copy};
-use super::{Kind, Spread, handback};
+use super::{Kind, Spread, State, handback};
 use crate::broker::{Base, Change, Partition, Pulled};
 use crate::delivery::{Delivery, Settled};
 use crate::env::Instant;
@@ -19,6 +19,11 @@ pub(super) const PULL_MAX: usize = 256;
 /// How long all wait for a home that has no room. It is worth it where they only keep step; a home that is away costs
 /// the others no more than this once.
 pub(super) const HOLD: Duration = Duration::from_millis(100);
+
+/// A home that has not heard of a revocation by then is not waited for.
+const HEAR_WITHIN: Duration = Duration::from_secs(1);
+/// How often it is looked, as long as others take their time.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// How long to wait after a call failed, at first and at most.
 const AGAIN_AFTER: Duration = Duration::from_millis(100);
@@ -71,11 +76,32 @@ async fn sleep_until(spread: &Spread, until: Option<Instant>) {
     }
 }
 
+impl State {
+    /// Ends revocations that only wait for homes that do not hear; when to look again.
+    fn unheard(&mut self, now: Instant) -> Option<Instant> {
+        let unheard: Vec<bool> = self.mail.iter().map(|mail| !mail.changes.is_empty()).collect();
+        for (_, revocation) in self.revoking.iter().filter(|(since, _)| *since + HEAR_WITHIN <= now) {
+            revocation.without(&unheard);
+        }
+        self.revoking.retain(|(_, revocation)| !revocation.is_over());
+        let looks = self.revoking.iter().map(|(since, _)| (*since + HEAR_WITHIN).max(now + LOOK_EVERY));
+        looks.min()
+    }
+}
+
 impl Spread {
     fn turn(&self) -> Turn {
         let now = self.env.now();
-        match &mut self.state().kind {
-            Kind::Partitions(readers) => Turn { plan: readers.plan(now), back: Vec::new() },
+        let mut state = self.state();
+        let unheard = state.unheard(now);
+        match &mut state.kind {
+            Kind::Partitions(readers) => {
+                let mut plan = readers.plan(now);
+                if let Some(at) = unheard {
+                    plan.look_at(at);
+                }
+                Turn { plan, back: Vec::new() }
+            }
             Kind::Each(lines) => {
                 let back = lines.due(now);
                 let (credits, until) = lines.credits(now);
@@ -159,8 +185,9 @@ impl Spread {
     fn change(&self, change: Change) {
         let now = self.env.now();
         let mut state = self.state();
-        let homes = state.mail.len();
-        let copies: Vec<Change> = match (change, &mut state.kind) {
+        let State { mail, kind, revoking } = &mut *state;
+        let homes = mail.len();
+        let copies: Vec<Change> = match (change, kind) {
             (Change::Assigned(partitions), Kind::Partitions(readers)) => {
                 partitions.iter().for_each(|partition| readers.assigned(*partition, now));
                 (0..homes).map(|_| Change::Assigned(partitions.clone())).collect()
@@ -174,7 +201,9 @@ impl Spread {
             (Change::Revoking { partitions, handback }, Kind::Partitions(readers)) => {
                 let epochs = partitions.iter().filter_map(|at| Some((*at, readers.removed(*at)?)));
                 let epochs: BTreeMap<Partition, u64> = epochs.collect();
-                let parts = handback::split(handback, homes, epochs).into_iter();
+                let (parts, revocation) = handback::split(handback, homes, epochs);
+                revoking.push((now, revocation));
+                let parts = parts.into_iter();
                 parts.map(|handback| Change::Revoking { partitions: partitions.clone(), handback }).collect()
             }
             (Change::Broken { partition, epoch, error }, Kind::Partitions(readers)) => {
@@ -192,7 +221,7 @@ impl Spread {
                 Vec::new()
             }
         };
-        for (mail, change) in state.mail.iter_mut().zip(copies) {
+        for (mail, change) in mail.iter_mut().zip(copies) {
             mail.changes.push_back(change);
         }
     }

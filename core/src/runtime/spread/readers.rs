@@ -49,7 +49,7 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    fn look_at(&mut self, at: Instant) {
+    pub(super) fn look_at(&mut self, at: Instant) {
         self.until = Some(self.until.map_or(at, |until| until.min(at)));
     }
 }

@@ -33,16 +33,15 @@ const READ: &str = "SELECT place, places, set_id, whole FROM {keylane}.place";
 /// A database that is away, or is not what its place in the list says.
 pub(crate) async fn settle(databases: &[Database]) -> Result<(), Error> {
     let of = databases.len();
-    let mut said = Vec::with_capacity(of);
-    for (at, database) in databases.iter().enumerate() {
-        said.push(ask(database).await.map_err(|error| named(at, of, error))?);
+    let mut said = ask_all(databases).await?;
+    if gap(&said).is_some() {
+        // Another worker may be writing them, in order: what it wrote before the one that was seen is there by now.
+        said = ask_all(databases).await?;
     }
     let set = said.iter().flatten().next().map_or_else(|| databases[0].env.uuid(), |said| said.place.set);
     // Before anything is written.
     check(&said, set)?;
-    if let Some(at) = said.iter().position(Option::is_none)
-        && said.iter().enumerate().any(|(other, said)| said.is_some_and(|said| other > at || said.whole))
-    {
+    if let Some(at) = gap(&said) {
         return Err(refused(at, of, FORGOT));
     }
     let mut set = set;
@@ -68,6 +67,13 @@ pub(crate) async fn settle(databases: &[Database]) -> Result<(), Error> {
         database.place.get_or_init(|| place);
     }
     Ok(())
+}
+
+/// One that says nothing, though others were written later, or all were once.
+fn gap(said: &[Option<Said>]) -> Option<usize> {
+    let at = said.iter().position(Option::is_none)?;
+    let later = said[at..].iter().any(Option::is_some);
+    (later || said.iter().flatten().any(|said| said.whole)).then_some(at)
 }
 
 const FORGOT: &str = "is empty, and the others know it as one of theirs; restore it, or begin anew with empty databases \
@@ -136,6 +142,14 @@ pub(crate) fn named(at: usize, of: usize, error: Error) -> Error {
 
 fn number(at: usize) -> i32 {
     i32::try_from(at).unwrap_or(i32::MAX)
+}
+
+async fn ask_all(databases: &[Database]) -> Result<Vec<Option<Said>>, Error> {
+    let mut said = Vec::with_capacity(databases.len());
+    for (at, database) in databases.iter().enumerate() {
+        said.push(ask(database).await.map_err(|error| named(at, databases.len(), error))?);
+    }
+    Ok(said)
 }
 
 async fn ask(database: &Database) -> Result<Option<Said>, Error> {
