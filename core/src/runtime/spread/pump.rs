@@ -7,10 +7,10 @@ use std::time::Duration;
 use super::home::home_of;
 use super::readers::{Plan, Readers, copy};
 use super::{Kind, Spread, State, handback};
-use crate::broker::{Base, Change, Partition, Pulled};
+use crate::broker::{Base, Change, Partition, Pulled, Start};
 use crate::delivery::{Delivery, Settled};
 use crate::env::Instant;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::runtime::intake::witness;
 
 /// So many deliveries are asked for at a time; a home's queue holds at most so many more than its room.
@@ -115,13 +115,13 @@ impl Spread {
         if !plan.pause.is_empty() {
             self.real.pause(Some(&plan.pause));
         }
-        if !plan.starts.is_empty()
-            && let Err(error) = self.real.start(plan.starts.clone()).await
-        {
-            if let Kind::Partitions(readers) = &mut self.state().kind {
-                readers.not_started(&plan.starts);
+        for (at, start) in plan.starts.iter().enumerate() {
+            if let Err(error) = self.start(start).await {
+                if let Kind::Partitions(readers) = &mut self.state().kind {
+                    readers.not_started(&plan.starts[at..]);
+                }
+                return Err(error);
             }
-            return Err(error);
         }
         if !plan.resume.is_empty() {
             self.real.resume(Some(&plan.resume));
@@ -137,6 +137,25 @@ impl Spread {
             tracing::debug!(%error, "what has no room here comes again when the connection ends");
         }
         Ok(())
+    }
+
+    /// Goes to a place in the log. What can't be read there stops only the homes that are there (rule L2).
+    async fn start(&self, start: &Start) -> Result<(), Error> {
+        match self.real.start(vec![*start]).await {
+            Ok(()) => {
+                // Whatever it was paused for before is over.
+                self.real.resume(Some(&[start.partition]));
+                Ok(())
+            }
+            Err(error) if matches!(error.kind(), ErrorKind::LogChanged | ErrorKind::Corrupt) => {
+                if let Kind::Partitions(readers) = &mut self.state().kind {
+                    readers.broken(start.partition, start.epoch, &error);
+                }
+                self.wake_all();
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Tells the broker how far the last of all homes is, once at a time: a base never goes back.
