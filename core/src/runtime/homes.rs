@@ -111,7 +111,8 @@ async fn spread(env: &Env, homes: usize, planned: Vec<Planned>) -> Result<(Vec<A
         let room =
             Room { messages: own.messages.min(ROOM_MAX), bytes: own.bytes / 2, kept: own.waiting_messages };
         // What waits for a home, and what is kept until it goes back, is unsettled beside what the budgets hold.
-        let beside = if broker.capabilities().partitions { 0 } else { homes * (room.messages + room.kept) };
+        let partitions = broker.capabilities(&settings.adapter)?.partitions;
+        let beside = if partitions { 0 } else { homes * (room.messages + room.kept) };
         let real = match broker.consumer(settings.consumer_spec(beside)).await {
             Ok(real) => real,
             Err(error) => {
