@@ -1,6 +1,7 @@
 //! Keys spread over several databases (rule S10): each has its own keys, and one that is away stops only those.
 #![expect(clippy::unwrap_used, reason = "a story that can't be told has failed")]
 
+mod nameless;
 mod partitions;
 mod queues;
 mod storms;
@@ -94,7 +95,7 @@ impl Stage {
         }
     }
 
-    async fn start_on(&self, number: u64, broker: &str) -> Result<(Env, Handle), Error> {
+    fn runtime(&self, number: u64, broker: &str) -> (Env, Runtime) {
         let env = self.clock.env(number);
         let more = self.more;
         let toml = format!(
@@ -120,6 +121,11 @@ impl Stage {
             .broker(self.log.clone())
             .broker(self.queues.clone())
             .subscription("service", Routes::new().all(note).with_state(Runs(self.runs.clone())));
+        (env, runtime)
+    }
+
+    async fn start_on(&self, number: u64, broker: &str) -> Result<(Env, Handle), Error> {
+        let (env, runtime) = self.runtime(number, broker);
         Ok((env, runtime.start().await?))
     }
 

@@ -145,3 +145,12 @@ fn s10_a_home_hears_that_nothing_was_there_for_it_once_a_second() {
     assert_eq!((passed.below, passed.epoch, passed.last.map(|last| last.offset)), (3, 3, Some(2)));
     assert_eq!(stage.readers.passed(1, at(9_000)), Err(None), "it knows");
 }
+
+#[test]
+fn l2_a_home_is_shown_what_it_has_finished_whomever_it_was_for() {
+    let mut stage = Stage::new();
+    stage.readers.seat(1, 0).unwrap().will_show(4, 3);
+    stage.readers.start(1, &Start { partition: 0, offset: 1, epoch: 4 }, at(1));
+    stage.read(7, 1);
+    assert_eq!((stage.take(0), stage.take(1)), (vec![0, 2, 4, 6], vec![1, 2, 3, 5]));
+}
