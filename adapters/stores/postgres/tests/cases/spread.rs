@@ -156,7 +156,9 @@ impl Story {
                 Outgoing { target: "orders".into(), record }
             });
             let batch = batch.collect();
-            publisher.publish(batch).await.into_iter().for_each(|published| drop(published.unwrap()));
+            for published in publisher.publish(batch).await {
+                published.unwrap();
+            }
         }
     }
 
