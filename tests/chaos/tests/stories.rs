@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use keylane_chaos::broker::BrokerKind;
 use keylane_chaos::driver::{Options, kinds};
 use keylane_chaos::plan::{Fault, Kind, Plan};
 
@@ -72,7 +73,15 @@ pub(crate) fn cut_off_from_the_broker(pair: Pair) {
 
 fn cut_off(pair: Pair, kind: Kind) {
     let outcome = Stage::new(pair, &[of_one(kind, SESSION * 2)]).run();
-    let (keys, first) = moved(&outcome.history, &outcome.history.faults[0]);
+    let fault = &outcome.history.faults[0];
+    let (keys, first) = moved(&outcome.history, fault);
+    if keys == 0 && pair.broker == BrokerKind::Kafka && kind == Kind::CutStore {
+        // Kafka sees a member that lives, and lets it keep its partitions: they go on under its next session.
+        let pid = fault.pid.expect("a fault of a worker");
+        let again = keys_of(&outcome.history, pid, fault.until, u64::MAX);
+        assert!(!again.is_empty(), "its keys went on nowhere");
+        return println!("{} keys went on where they were, after the cut", again.len());
+    }
     assert!(keys > 0, "none of its keys went on elsewhere");
     println!(
         "{keys} keys of the worker that was {} went on elsewhere, the first after {first:.3}s",

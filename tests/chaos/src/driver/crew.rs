@@ -17,6 +17,7 @@ use crate::turns::Life;
 
 /// How long a worker may take to have its session, or to end when told to.
 const START_MAX: Duration = Duration::from_secs(60);
+const BUSY_MAX: Duration = Duration::from_secs(30);
 const END_MAX: Duration = Duration::from_secs(20);
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
@@ -57,7 +58,7 @@ impl Crew {
         }
         let bound = now() + nanos(START_MAX);
         for place in 0..WORKERS {
-            while !self.works(place) {
+            while !self.wrote(place, "promised ") {
                 if now() > bound || !self.mend().await?.is_empty() {
                     let said = self.places[place].as_ref().map(Process::said).unwrap_or_default();
                     let what = format!("worker {place} did not start: {}{said}", self.unasked.join("\n"));
@@ -69,11 +70,22 @@ impl Crew {
         Ok(())
     }
 
-    /// True when the worker in this place has written of its session.
-    fn works(&self, place: usize) -> bool {
+    /// Waits until each worker has handled something, or for as long as that may take: a group that forms in steps may
+    /// leave one of them without anything for a while.
+    pub(super) async fn all_busy(&mut self) -> Result<(), Error> {
+        let bound = now() + nanos(BUSY_MAX);
+        while now() < bound && !(0..WORKERS).all(|place| self.wrote(place, "start ")) {
+            self.mend().await?;
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        Ok(())
+    }
+
+    /// True when the worker in this place has written such a line.
+    fn wrote(&self, place: usize, word: &str) -> bool {
         let Some(process) = &self.places[place] else { return false };
         let lines = std::fs::read_to_string(self.lines_of(process.pid())).unwrap_or_default();
-        lines.contains("promised ")
+        lines.lines().any(|line| line.starts_with(word))
     }
 
     /// Starts a worker in a free place.

@@ -109,7 +109,6 @@ pub async fn run(options: &Options) -> Result<Outcome, Error> {
     let ground = Ground::make(options, &env).await?;
     let mut crew = Crew::new(options, &ground)?;
     crew.start_all().await?;
-    let began = now();
     let over = Arc::new(AtomicBool::new(false));
     let publishing = tokio::spawn(publish::publish(
         ground.broker.clone(),
@@ -118,6 +117,8 @@ pub async fn run(options: &Options) -> Result<Outcome, Error> {
         options.plan.lasts(),
         over.clone(),
     ));
+    crew.all_busy().await?;
+    let began = now();
     let injected = inject::inject(options, &ground, &mut crew, began).await;
     if injected.is_err() {
         over.store(true, Ordering::Relaxed);
