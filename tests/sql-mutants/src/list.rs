@@ -81,6 +81,36 @@ mutants! {
     "sqlite" "sqlite-l2-position-forgotten" "L2": "a release forgets the position";
         "src/claim.rs": "repositioned = 0, clean = ?1" => "repositioned = 0, base = NULL, clean = ?1";
         ["release_keeps_position", "claim_brings_position"];
+    "postgres" "postgres-c1-epoch-ignored" "C1": "a claim is held by its owner, whatever its epoch";
+        "migrations/0005_commit.sql": "WHERE c.owner = p_session AND c.epoch = e.number" => "WHERE c.owner = p_session";
+        ["commit_leaves_out_lost_claims", "claim_of_ones_own", "reposition_"];
+    "postgres" "postgres-c1-lease-token-ignored" "C1": "a lease is held by its owner, whatever its token";
+        "migrations/0005_commit.sql": "WHERE l.owner = p_session AND l.token = e.number" => "WHERE l.owner = p_session";
+        ["lease_of_ones_own", "commit_leaves_out_lost_leases"];
+    "postgres" "postgres-c2-no-arbiter" "C2": "what is in the ledger already is inserted beside it in silence";
+        "migrations/0007_looks.sql": "p_ledger_hash, true)\n                <> cardinality(p_ledger_id)" => "p_ledger_hash, false)\n                < 0";
+        ["c2_", "commit_once"];
+    "postgres" "postgres-s1-session-not-locked" "S1": "a commit reads its session's row and does not lock it";
+        "migrations/0002_sessions.sql": "WHERE id = p_session FOR KEY SHARE;" => "WHERE id = p_session;";
+        ["s1_", "takeover_defeats", "resolve_waits"];
+    "postgres" "postgres-s2-epoch-not-raised" "S2": "a claim changes hands under the same epoch";
+        "migrations/0002_sessions.sql": "SET epoch = epoch + 1, owner = p_session" => "SET owner = p_session";
+        ["epoch_only_grows", "claim_of_ones_own"];
+    "postgres" "postgres-s2-claim-shared" "S2": "a commit's lock of its claim lets the epoch be raised";
+        "migrations/0005_commit.sql": "FOR NO KEY UPDATE OF c" => "FOR KEY SHARE OF c";
+        ["s2_"];
+    "postgres" "postgres-s5-limit-begins-anew" "S5": "each question for a claim begins the handover's limit anew";
+        "migrations/0002_sessions.sql": "wanted_at = coalesce(v_claim.wanted_at, clock_timestamp())" => "wanted_at = clock_timestamp()";
+        ["claim_after_handover_limit"];
+    "postgres" "postgres-s9-last-comes-first" "S9": "a lease is kept for who waited last";
+        "migrations/0003_leases.sql": "ORDER BY w.place LIMIT 1" => "ORDER BY w.place DESC LIMIT 1";
+        ["freed_lease_is_kept"];
+    "postgres" "postgres-u1-read-without-the-lock" "U1": "the fate of a lost commit is read while it may yet commit";
+        "src/commit/resolve.rs": "WHERE id = $1 FOR UPDATE" => "WHERE id = $1";
+        ["resolve_waits", "u1_"];
+    "postgres" "postgres-l1-older-generations" "L1": "only the open generation of the ledger is looked into";
+        "migrations/0007_looks.sql": "CONTINUE WHEN NOT EXISTS (\n                SELECT FROM unnest(p_id) i" => "CONTINUE WHEN true OR NOT EXISTS (\n                SELECT FROM unnest(p_id) i";
+        ["l1_"];
 }
 
 #[cfg(test)]
