@@ -55,6 +55,10 @@ impl Store for Watched {
         self.store.effect_limit()
     }
 
+    fn lease_key_max(&self) -> Option<usize> {
+        self.store.lease_key_max()
+    }
+
     async fn register(&self, session: NewSession) -> Result<(), Error> {
         self.store.register(session).await
     }

@@ -119,6 +119,11 @@ impl Worker {
             );
             return Err(Error::new(ErrorKind::Unsupported, what).context(place));
         }
+        if !capabilities.partitions && !plan.settings.local {
+            let longest = plan.settings.rules.limits.key_bytes_max;
+            keys_fit(self.store.kind(), self.store.lease_key_max(), longest)
+                .map_err(|error| error.context(place))?;
+        }
         let source = plan.settings.scope.source.clone();
         let chain = Chain {
             env: self.env.clone(),
@@ -267,12 +272,39 @@ fn limit_fits(kind: &str, limit: Option<Duration>, session: Duration) -> Result<
     }
 }
 
+/// A lease's key lies in an index.
+fn keys_fit(kind: &str, most: Option<usize>, longest: usize) -> Result<(), Error> {
+    match most {
+        Some(most) if longest > most => {
+            let what = format!(
+                "limits.key_bytes_max is {longest} bytes, and the {kind} store keeps leases of keys of at most {most}; \
+                 lower it"
+            );
+            Err(Error::new(ErrorKind::Config, what))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// How long leaving a broker's group may take.
 const CLOSE_WITHIN: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_key_too_long_for_a_lease_is_refused_at_start() {
+        for (most, longest, fits) in
+            [(None, 9_000, true), (Some(2_000), 2_000, true), (Some(2_000), 2_001, false)]
+        {
+            assert_eq!(keys_fit("postgres", most, longest).is_ok(), fits, "{most:?} {longest}");
+        }
+        let error = keys_fit("postgres", Some(2_000), 4_096).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Config);
+        let told = error.to_string();
+        assert!(told.contains("limits.key_bytes_max is 4096") && told.contains("at most 2000"), "{told}");
+    }
 
     #[test]
     fn s3_a_limit_over_a_third_of_the_session_is_refused() {

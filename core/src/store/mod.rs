@@ -148,6 +148,9 @@ pub trait Store: Send + Sync + 'static {
     /// within a third of their session's lifetime (rule S3); a runtime refuses a longer one at its start.
     fn effect_limit(&self) -> Option<Duration>;
 
+    /// The longest key, in bytes, of which it can keep a lease; `None`: it takes what the configuration allows.
+    fn lease_key_max(&self) -> Option<usize>;
+
     /// Inserts the worker's session row.
     async fn register(&self, session: NewSession) -> Result<(), Error>;
 

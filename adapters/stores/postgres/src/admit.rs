@@ -14,7 +14,7 @@ use crate::numbers::{small, unsigned};
 use crate::{id, wants};
 
 /// A key is part of an index, whose rows have a greatest length.
-const KEY_MAX: usize = 2000;
+pub(crate) const KEY_MAX: usize = 2000;
 
 /// A1: the function takes the leases first, and reads with newer snapshots.
 pub(crate) async fn admit(store: &PostgresStore, batch: &AdmitBatch) -> Result<Admitted, Error> {

@@ -58,24 +58,28 @@ impl Encode<'_, Postgres> for Key {
 }
 
 /// The key of an id. A UUID and a ULID as they are commonly written become sixteen bytes behind one that begins no
-/// text; any other id is its own bytes. No two ids have one key.
+/// text, be they the whole id or its first word: a CloudEvent's id is followed by its source. Any other id is its own
+/// bytes. No two ids have one key.
 pub(crate) fn key(id: &Text) -> Key {
     let text = id.as_bytes();
-    let (mark, bytes) = match (uuid(text), ulid(text)) {
+    let word = text.iter().position(|byte| *byte == b' ').unwrap_or(text.len());
+    let (mark, bytes) = match (uuid(&text[..word]), ulid(&text[..word])) {
         (Some(uuid), _) => (UUID, uuid),
         (None, Some(ulid)) => (ULID, ulid),
         (None, None) => return Key::Text(text.clone()),
     };
     let mut compact = [mark; COMPACT];
     compact[1..].copy_from_slice(&bytes);
-    Key::Compact(compact)
+    if word == text.len() {
+        return Key::Compact(compact);
+    }
+    Key::Text([&compact[..], &text[word..]].concat().into())
 }
 
 /// The time in an id's key, in milliseconds after 1970: that of a UUIDv7 or a ULID.
 pub(crate) fn time(key: &[u8]) -> Option<i64> {
-    let (mark, rest) = key.split_first()?;
-    let bytes: [u8; 16] = rest.try_into().ok()?;
-    let timed = match *mark {
+    let (mark, bytes, _) = parts(key)?;
+    let timed = match mark {
         UUID => bytes[6] >> 4 == 7,
         ULID => true,
         _ => false,
@@ -86,12 +90,19 @@ pub(crate) fn time(key: &[u8]) -> Option<i64> {
 
 /// The id of a key.
 pub(crate) fn id(key: Vec<u8>) -> Result<Text, Error> {
-    let bytes = key.split_first().and_then(|(mark, rest)| Some((*mark, <[u8; 16]>::try_from(rest).ok()?)));
-    match bytes {
-        Some((UUID, bytes)) => Ok(Text::from(uuid::Uuid::from_bytes(bytes).to_string())),
-        Some((ULID, bytes)) => Ok(Text::from(written(u128::from_be_bytes(bytes)))),
-        _ => text(key),
-    }
+    let word = match parts(&key) {
+        Some((UUID, bytes, _)) => uuid::Uuid::from_bytes(bytes).to_string(),
+        Some((ULID, bytes, _)) => written(u128::from_be_bytes(bytes)),
+        _ => return text(key),
+    };
+    text([word.as_bytes(), &key[COMPACT..]].concat())
+}
+
+/// What is compact in a key, and what follows it.
+fn parts(key: &[u8]) -> Option<(u8, [u8; 16], &[u8])> {
+    let (mark, rest) = key.split_first()?;
+    let (bytes, rest) = rest.split_first_chunk()?;
+    Some((*mark, *bytes, rest))
 }
 
 /// A text that is stored as its bytes.
@@ -139,6 +150,10 @@ mod tests {
         for compact in ["0190163d-8694-739b-aea5-966c26f8ad91", "01ARZ3NDEKTSV4RRFFQ69G5FAV"] {
             assert_eq!(key(compact).len(), 17, "{compact}");
             assert_eq!(id(key(compact)).unwrap(), compact);
+            let of_cloud_event = format!("{compact} /shop/orders");
+            assert_eq!(key(&of_cloud_event).len(), 17 + " /shop/orders".len());
+            assert_eq!(id(key(&of_cloud_event)).unwrap(), of_cloud_event.as_str());
+            assert_eq!(id(key(&format!("{compact} "))).unwrap(), format!("{compact} ").as_str());
         }
         for other in [
             "",
@@ -149,6 +164,8 @@ mod tests {
             "01arz3ndektsv4rrffq69g5fav",
             "81ARZ3NDEKTSV4RRFFQ69G5FAV",
             "01ARZ3NDEKTSV4RRFFQ69G5FAU",
+            " 01ARZ3NDEKTSV4RRFFQ69G5FAV",
+            "42 0190163d-8694-739b-aea5-966c26f8ad91",
         ] {
             assert_eq!(key(other), other.as_bytes(), "any other form is its own bytes");
             assert_eq!(id(key(other)).unwrap(), other);
@@ -162,5 +179,7 @@ mod tests {
         assert_eq!(time(&key("42")), None);
         assert_eq!(time(&key("0190163d-8694-739b-aea5-966c26f8ad91")), Some(0x0190_163d_8694));
         assert_eq!(time(&key("01ARZ3NDEKTSV4RRFFQ69G5FAV")), Some(1_469_922_850_259));
+        assert_eq!(time(&key("0190163d-8694-739b-aea5-966c26f8ad91 /shop")), Some(0x0190_163d_8694));
+        assert_eq!(time(&key(&format!("{uuid_v4} /shop"))), None);
     }
 }

@@ -151,6 +151,10 @@ impl Store for PostgresStore {
         self.effect_limit
     }
 
+    fn lease_key_max(&self) -> Option<usize> {
+        Some(admit::KEY_MAX)
+    }
+
     async fn register(&self, session: NewSession) -> Result<(), Error> {
         self.database.limit_to(session.lifetime);
         self.bounded("a registration", session::register(self, &session)).await

@@ -100,6 +100,10 @@ impl Store for SqliteStore {
         self.effect_limit
     }
 
+    fn lease_key_max(&self) -> Option<usize> {
+        None
+    }
+
     async fn register(&self, session: NewSession) -> Result<(), Error> {
         session::register(self, session).await
     }

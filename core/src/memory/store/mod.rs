@@ -187,6 +187,10 @@ impl Store for Memory {
         None
     }
 
+    fn lease_key_max(&self) -> Option<usize> {
+        None
+    }
+
     async fn register(&self, session: NewSession) -> Result<(), Error> {
         self.there()?;
         let mut state = self.lock().await;

@@ -151,6 +151,10 @@ impl Store for FaultyStore {
         self.inner.effect_limit()
     }
 
+    fn lease_key_max(&self) -> Option<usize> {
+        self.inner.lease_key_max()
+    }
+
     async fn register(&self, session: NewSession) -> Result<(), Error> {
         self.eyes.registers(session.id);
         let sent = (self.env.now(), self.env.wall());

@@ -32,6 +32,10 @@ impl Store for StaleStore {
         self.inner.effect_limit()
     }
 
+    fn lease_key_max(&self) -> Option<usize> {
+        self.inner.lease_key_max()
+    }
+
     async fn register(&self, session: NewSession) -> Result<(), Error> {
         self.inner.register(session).await
     }
