@@ -105,9 +105,6 @@ mutants! {
     "postgres" "postgres-s9-last-comes-first" "S9": "a lease is kept for who waited last";
         "migrations/0003_leases.sql": "ORDER BY w.place LIMIT 1" => "ORDER BY w.place DESC LIMIT 1";
         ["freed_lease_is_kept"];
-    "postgres" "postgres-u1-read-without-the-lock" "U1": "the fate of a lost commit is read while it may yet commit";
-        "src/commit/resolve.rs": "WHERE id = $1 FOR UPDATE" => "WHERE id = $1";
-        ["resolve_waits", "u1_"];
     "postgres" "postgres-l1-older-generations" "L1": "only the open generation of the ledger is looked into";
         "migrations/0007_looks.sql": "CONTINUE WHEN NOT EXISTS (\n                SELECT FROM unnest(p_id) i" => "CONTINUE WHEN true OR NOT EXISTS (\n                SELECT FROM unnest(p_id) i";
         ["l1_"];
