@@ -79,6 +79,8 @@ fn sim_seeds_that_were_broken_are_mended() {
         (Profile::Ordered, 423),
         // Two workers gave a hot key to each other without doing anything of it (S9).
         (Profile::Queue, 1314),
+        // A worker that had left in order was counted as one that waits (S9).
+        (Profile::Queue, 200_056),
     ] {
         mended(profile, Focus::Wide, seed);
     }

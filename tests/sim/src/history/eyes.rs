@@ -13,7 +13,6 @@ use keylane::memory::MemoryBroker;
 use keylane::store::{CommitGroup, Fate, LeaseAnswer, LeaseKey, SessionId, Verdict};
 
 use super::History;
-use super::promise::Promise;
 use crate::event::Event;
 use crate::faults::{BrokerEyes, StoreEyes};
 use crate::server::SimServer;
@@ -118,13 +117,7 @@ impl StoreEyes for Eyes {
             self.history.world.note(format_args!("node {} asks for {key}: {answer:?}", self.node));
         }
         let mut seen = self.history.seen();
-        let there = |promise: &Promise| !promise.is_gone() && !promise.is_frozen();
-        let living: Vec<SessionId> = seen
-            .holds
-            .sessions()
-            .filter(|(node, _)| seen.promises.get(node).is_some_and(there))
-            .map(|(_, session)| session)
-            .collect();
+        let living = seen.living();
         let wrong = seen.holds.answered(session, leases, |session| living.contains(&session));
         drop(seen);
         wrong.into_iter().for_each(|what| self.history.wrong(what));
@@ -150,7 +143,10 @@ impl StoreEyes for Eyes {
                 seen.over.insert(found);
             }
             let wrong = match event.verdict {
-                Verdict::Finish if !self.history.mix.local => seen.holds.effect(&hold, &event.key),
+                Verdict::Finish if !self.history.mix.local => {
+                    let living = seen.living();
+                    seen.holds.effect(&hold, &event.key, |session| living.contains(&session))
+                }
                 _ => None,
             };
             drop(seen);

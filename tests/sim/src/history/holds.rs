@@ -77,15 +77,22 @@ impl Holds {
         wrong
     }
 
-    /// An effect of a key is durable.
-    pub(super) fn effect(&mut self, hold: &Hold, key: &Bytes) -> Option<String> {
+    /// An effect of a key is durable. `lives` says who is to be counted on: of a session that was closed or
+    /// taken over the key's owner is not told any more.
+    pub(super) fn effect(
+        &mut self,
+        hold: &Hold,
+        key: &Bytes,
+        lives: impl Fn(SessionId) -> bool,
+    ) -> Option<String> {
         let (partition, number) = match hold {
             Hold::Claim(claim) => (Some(claim.partition), claim.epoch),
             Hold::Lease(lease) => (None, lease.token),
         };
         let before = self.effects.insert((partition, key.clone()), number).unwrap_or(0);
         if let Hold::Lease(lease) = hold {
-            let waited = self.waiting.get(&lease.lease).is_some_and(|waiting| !waiting.is_empty());
+            let waiting = self.waiting.get(&lease.lease);
+            let waited = waiting.is_some_and(|waiting| waiting.keys().any(|waits| lives(*waits)));
             let turns = self.turns.entry(key.clone()).or_default();
             let counts = waited && turns.0 == number && self.calm;
             *turns = (number, if counts { turns.1 + 1 } else { 0 });

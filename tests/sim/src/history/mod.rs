@@ -31,6 +31,8 @@ mod promise;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use keylane::store::SessionId;
+
 use crate::event::Event;
 use crate::mix::Mix;
 use crate::world::{Node, World};
@@ -175,7 +177,7 @@ impl History {
     }
 
     /// The session of a worker that is there.
-    pub(crate) fn sessions(&self) -> Vec<(usize, keylane::store::SessionId)> {
+    pub(crate) fn sessions(&self) -> Vec<(usize, SessionId)> {
         let seen = self.seen();
         let there = seen
             .holds
@@ -186,6 +188,14 @@ impl History {
 }
 
 impl Seen {
+    /// The sessions of workers that are there and go on.
+    fn living(&self) -> Vec<SessionId> {
+        let there = |promise: &Promise| !promise.is_gone() && !promise.is_frozen();
+        let sessions = self.holds.sessions();
+        let living = sessions.filter(|(node, _)| self.promises.get(node).is_some_and(there));
+        living.map(|(_, session)| session).collect()
+    }
+
     /// What is wrong with a run of these events that begins on a worker now.
     fn overlaps(&self, mix: &Mix, node: usize, events: &[Event]) -> Vec<String> {
         let mut wrong = Vec::new();
