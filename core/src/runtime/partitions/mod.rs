@@ -3,6 +3,8 @@
 //! An adapter only reports `Assigned`, `Revoking`, `Lost`, and waits, bounded. Everything else about
 //! ownership is decided here, alike for every broker.
 
+mod log;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,9 +17,12 @@ use super::tenure::{OfPartition, Progress, Tenure, all_empty};
 use crate::broker::{Base, Bounds, Handback, Partition, Start};
 use crate::error::{Error, ErrorKind};
 use crate::handler::Scene;
-use crate::store::{Claim, ClaimAnswer, ClaimRef, ClaimRequest, Position, ReadFrom, Store};
+use crate::store::{Claim, ClaimAnswer, ClaimRef, ClaimRequest, Store};
 use crate::text::Text;
 use crate::watermark::{Watermark, Witnesses};
+
+pub(crate) use log::REMEDY;
+use log::{ordered, same_log};
 
 /// What claiming needs.
 #[derive(Clone)]
@@ -352,48 +357,3 @@ impl Partitions {
         true
     }
 }
-
-/// What the message of every halted partition ends with.
-pub(crate) const REMEDY: &str = "find out why, then say where to read on with `Admin::reposition`";
-
-/// The offset that an operator's order means in this log.
-fn ordered(order: ReadFrom, bounds: &Bounds) -> Result<u64, Error> {
-    match order {
-        ReadFrom::Earliest => Ok(bounds.low),
-        ReadFrom::Latest => Ok(bounds.high),
-        ReadFrom::Offset(offset) if (bounds.low..=bounds.high).contains(&offset) => Ok(offset),
-        ReadFrom::Offset(offset) => {
-            let Bounds { low, high, .. } = bounds;
-            let what =
-                format!("the partition is to be read from offset {offset}, and the log has {low} to {high}");
-            Err(Error::new(ErrorKind::LogChanged, format!("{what}; {REMEDY}")))
-        }
-    }
-}
-
-/// Rule L2: another identity, a log that ends below the position or begins above it, is not gone on with.
-fn same_log(position: &Position, bounds: &Bounds) -> Result<(), Error> {
-    let changed = |what: String| Err(Error::new(ErrorKind::LogChanged, format!("{what}; {REMEDY}")));
-    if let (Some(known), Some(found)) = (&position.identity, &bounds.identity)
-        && known != found
-    {
-        return changed(format!("the log is another one: its identity was {known:?} and is {found:?}"));
-    }
-    if bounds.high < position.base {
-        return changed(format!(
-            "the log ends at offset {}, below the position {}",
-            bounds.high, position.base
-        ));
-    }
-    if bounds.low > position.base {
-        let lost = bounds.low - position.base;
-        return changed(format!(
-            "the log begins at offset {}, above the position {}: {lost} offsets expired before they were handled",
-            bounds.low, position.base
-        ));
-    }
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests;
