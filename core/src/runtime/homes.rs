@@ -108,10 +108,11 @@ async fn spread(env: &Env, homes: usize, planned: Vec<Planned>) -> Result<(Vec<A
     for Planned { settings, routes, from, permits } in planned {
         let From::Broker(broker) = from else { continue };
         let own = settings.budget.share(homes);
-        let room =
-            Room { messages: own.messages.min(ROOM_MAX), bytes: own.bytes / 2, kept: own.waiting_messages };
-        // What waits for a home, and what is kept until it goes back, is unsettled beside what the budgets hold.
         let partitions = broker.capabilities(&settings.adapter)?.partitions;
+        // Without partitions as much again may be held beside a line.
+        let bytes = own.bytes / if partitions { 2 } else { 4 };
+        let room = Room { messages: own.messages.min(ROOM_MAX), bytes, kept: own.waiting_messages };
+        // What waits for a home, and what is kept until it goes back, is unsettled beside what the budgets hold.
         let beside = if partitions { 0 } else { homes * (room.messages + room.kept) };
         let real = match broker.consumer(settings.consumer_spec(beside)).await {
             Ok(real) => real,

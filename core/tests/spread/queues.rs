@@ -78,3 +78,27 @@ async fn s10_a_drain_gives_back_what_waits_for_a_database() {
     stage.until_empty().await;
     stage.holds(false).await;
 }
+
+#[tokio::test]
+async fn t5_a_database_that_is_away_costs_a_delivery_one_attempt_of_the_broker() {
+    let mut stage = Stage::new(1);
+    stage.more = super::FEW;
+    stage.publish(12, 1).await;
+    let _worker = stage.start_queue(1).await;
+    stage.until_all().await;
+    let away: Vec<String> = stage.rows(0).await.into_keys().collect();
+    let before = stage.queues.queued(SOURCE).unwrap().redelivered;
+    stage.homes[0].set_away(true);
+    // More than its line and its lanes hold.
+    let late: Vec<String> = (0..60).map(|_| away[0].clone()).collect();
+    stage.publish_to(&late).await;
+    stage.clock.pass(Duration::from_secs(60)).await;
+    let given_back = stage.queues.queued(SOURCE).unwrap().redelivered - before;
+    assert!((1..=60).contains(&given_back), "{given_back} for 60 deliveries");
+    stage.homes[0].set_away(false);
+    stage.until_all().await;
+    stage.until_empty().await;
+    stage.holds(false).await;
+    let given_back = stage.queues.queued(SOURCE).unwrap().redelivered - before;
+    assert!(given_back <= 60, "{given_back} for 60 deliveries, when all was over");
+}
