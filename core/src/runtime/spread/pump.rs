@@ -31,7 +31,7 @@ const AGAIN_MAX: Duration = Duration::from_secs(5);
 
 /// What is to be done before the next pull.
 #[derive(Default)]
-struct Turn {
+pub(super) struct Turn {
     plan: Plan,
     back: Vec<Settled>,
 }
@@ -90,7 +90,7 @@ impl State {
 }
 
 impl Spread {
-    fn turn(&self) -> Turn {
+    pub(super) fn turn(&self) -> Turn {
         let now = self.env.now();
         let mut state = self.state();
         let unheard = state.unheard(now);
@@ -110,10 +110,14 @@ impl Spread {
         }
     }
 
-    async fn prepare(&self, turn: Turn) -> Result<(), Error> {
+    pub(super) async fn prepare(&self, turn: Turn) -> Result<(), Error> {
         let Turn { plan, back } = turn;
         if !plan.pause.is_empty() {
             self.real.pause(Some(&plan.pause));
+        }
+        // Before what may fail: nobody says it again. What of a place that is left comes now is dropped by its epoch.
+        if !plan.resume.is_empty() {
+            self.real.resume(Some(&plan.resume));
         }
         for (at, start) in plan.starts.iter().enumerate() {
             if let Err(error) = self.start(start).await {
@@ -122,9 +126,6 @@ impl Spread {
                 }
                 return Err(error);
             }
-        }
-        if !plan.resume.is_empty() {
-            self.real.resume(Some(&plan.resume));
         }
         if !plan.starts.is_empty()
             && let Err(error) = self.tell(|readers| readers.tell_again(&plan.starts)).await
@@ -165,10 +166,19 @@ impl Spread {
             Kind::Partitions(readers) => bases(readers),
             Kind::Each(_) => Vec::new(),
         };
-        if bases.is_empty() { Ok(()) } else { self.real.commit(bases).await }
+        if bases.is_empty() {
+            return Ok(());
+        }
+        let told = self.real.commit(bases.clone()).await;
+        if told.is_err()
+            && let Kind::Partitions(readers) = &mut self.state().kind
+        {
+            readers.not_told(&bases);
+        }
+        told
     }
 
-    fn receive(&self, pulled: Pulled) {
+    pub(super) fn receive(&self, pulled: Pulled) {
         match pulled {
             Pulled::Deliveries(deliveries) => self.deliveries(deliveries),
             Pulled::Change(change) => self.change(change),

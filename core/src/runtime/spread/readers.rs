@@ -287,6 +287,17 @@ impl Readers {
         again.collect()
     }
 
+    /// The broker did not take these: they are to be said again.
+    pub(super) fn not_told(&mut self, bases: &[Base]) {
+        for base in bases {
+            if let Some(reader) = self.partitions.get_mut(&base.partition)
+                && reader.told == Some(*base)
+            {
+                reader.told = None;
+            }
+        }
+    }
+
     /// Nothing more can be read for those who are served.
     pub(super) fn broken(&mut self, partition: Partition, epoch: u64, error: &Error) {
         let Some(reader) = self.partitions.get_mut(&partition).filter(|reader| reader.epoch == epoch) else {

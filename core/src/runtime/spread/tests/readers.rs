@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::Room;
-use super::pump::{HOLD, PULL_MAX};
-use super::readers::{Plan, Readers};
+use crate::runtime::spread::Room;
+use crate::runtime::spread::pump::{HOLD, PULL_MAX};
+use crate::runtime::spread::readers::{Plan, Readers};
 use crate::broker::{Base, Start};
 use crate::delivery::{Delivery, Place, Ticket};
 use crate::env::Instant;
