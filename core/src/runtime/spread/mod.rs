@@ -8,13 +8,15 @@
 //! - `home` says where an event belongs;
 //! - `readers` is what is known of partitions: one `reader` each, a position in the log that all homes are served from,
 //!   with a `seat` for each home; `lines` is the same for brokers without partitions;
-//! - `pump` pulls, `share` is what a worker sees, `handback` joins the answers to a revocation.
+//! - `pump` pulls, `share` is what a worker sees, `mail` what it is told before deliveries, `handback` joins the answers
+//!   to a revocation.
 //!
 //! A home that is slow or away stops nobody: what it does not take is left out, and read again for it later.
 
 mod handback;
 mod home;
 mod lines;
+mod mail;
 mod pump;
 mod reader;
 mod readers;
@@ -23,20 +25,19 @@ mod share;
 #[cfg(test)]
 mod tests;
 
-use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::broker::{Change, Consumer};
+use crate::broker::Consumer;
 use crate::env::{Env, Instant};
-use crate::error::Error;
 use crate::event::Decoder;
 use handback::Revocation;
 pub(crate) use home::fnv;
 use lines::Lines;
+use mail::Mail;
 use readers::Readers;
 pub(crate) use seat::Passed;
 pub(crate) use share::Share;
@@ -67,13 +68,6 @@ struct State {
     kind: Kind,
     /// What not all homes have answered yet, since when.
     revoking: Vec<(Instant, Revocation)>,
-}
-
-/// What a home is told before any delivery.
-#[derive(Default)]
-struct Mail {
-    changes: VecDeque<Change>,
-    error: Option<Error>,
 }
 
 enum Kind {

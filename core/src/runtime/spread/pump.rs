@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::home::home_of;
+use super::mail::Mail;
 use super::readers::{Plan, Readers, copy};
 use super::{Kind, Spread, State, handback};
 use crate::broker::{Base, Change, Partition, Pulled, Start};
@@ -79,7 +80,7 @@ async fn sleep_until(spread: &Spread, until: Option<Instant>) {
 impl State {
     /// Ends revocations that only wait for homes that do not hear; when to look again.
     fn unheard(&mut self, now: Instant) -> Option<Instant> {
-        let unheard: Vec<bool> = self.mail.iter().map(|mail| !mail.changes.is_empty()).collect();
+        let unheard: Vec<bool> = self.mail.iter().map(Mail::is_unheard).collect();
         for (_, revocation) in self.revoking.iter().filter(|(since, _)| *since + HEAR_WITHIN <= now) {
             revocation.without(&unheard);
         }
@@ -251,7 +252,7 @@ impl Spread {
             }
         };
         for (mail, change) in mail.iter_mut().zip(copies) {
-            mail.changes.push_back(change);
+            mail.put(change);
         }
     }
 

@@ -63,7 +63,7 @@ impl Share {
     fn look(&self, credits: usize) -> Result<Option<Pulled>, Error> {
         let mut state = self.spread.state();
         let mail = &mut state.mail[self.home];
-        if let Some(change) = mail.changes.pop_front() {
+        if let Some(change) = mail.take() {
             return Ok(Some(Pulled::Change(change)));
         }
         if let Some(error) = mail.error.take() {

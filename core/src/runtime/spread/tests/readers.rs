@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use crate::runtime::spread::Room;
-use crate::runtime::spread::pump::{HOLD, PULL_MAX};
-use crate::runtime::spread::readers::{Plan, Readers};
 use crate::broker::{Base, Start};
 use crate::delivery::{Delivery, Place, Ticket};
 use crate::env::Instant;
 use crate::event::Record;
+use crate::runtime::spread::Room;
+use crate::runtime::spread::pump::{HOLD, PULL_MAX};
+use crate::runtime::spread::readers::{Plan, Readers};
 
 const ROOM: Room = Room { messages: 10, bytes: 1 << 30, kept: 10 };
 
