@@ -84,6 +84,9 @@ pub(crate) struct Room {
     pub(crate) kept: usize,
 }
 
+/// How long giving back may take that no worker took.
+const BACK_WITHIN: Duration = Duration::from_secs(1);
+
 impl Spread {
     /// Shares a consumer among `homes`, of which each has this room.
     pub(crate) fn new(
@@ -132,9 +135,12 @@ impl Spread {
             Kind::Partitions(_) => Vec::new(),
             Kind::Each(lines) => lines.empty(),
         };
-        if !left.is_empty()
-            && let Err(error) = self.real.settle(left).await
-        {
+        if left.is_empty() {
+            return;
+        }
+        // Bounded: the drain of the workers begins behind it.
+        let settled = self.env.timeout("giving back what was not begun", BACK_WITHIN, self.real.settle(left));
+        if let Err(error) = settled.await.and_then(|settled| settled) {
             tracing::debug!(%error, "what was not begun comes again when the connection ends");
         }
     }

@@ -18,6 +18,8 @@ use crate::runtime::spread::{Room, Spread};
 #[derive(Default)]
 struct Told {
     fails: AtomicBool,
+    /// A queue: it has no partitions, and never answers what it is given back.
+    queue: bool,
     paused: Mutex<BTreeSet<Partition>>,
     bases: Mutex<Vec<Base>>,
     starts: Mutex<Vec<Start>>,
@@ -37,9 +39,9 @@ impl Consumer for Told {
     fn capabilities(&self) -> Capabilities {
         Capabilities {
             kind: "told",
-            partitions: true,
-            ordered: true,
-            settles: Settles::Position,
+            partitions: !self.queue,
+            ordered: !self.queue,
+            settles: if self.queue { Settles::Each } else { Settles::Position },
             attempts: false,
             delay: None,
             extension_max: None,
@@ -93,12 +95,16 @@ impl Consumer for Told {
     async fn close(&self, _within: Duration) {}
 }
 
+fn over(env: Env, told: &Arc<Told>) -> Arc<Spread> {
+    let decoder = Decoder::new(Rules::default(), "billing".into(), "orders".into());
+    let room = Room { messages: 10, bytes: 1 << 20, kept: 10 };
+    Spread::new(env, told.clone(), decoder, 2, room)
+}
+
 /// Two homes that read two partitions from their begin.
 async fn reading() -> (Arc<Told>, Arc<Spread>) {
     let told = Arc::new(Told::default());
-    let decoder = Decoder::new(Rules::default(), "billing".into(), "orders".into());
-    let room = Room { messages: 10, bytes: 1 << 20, kept: 10 };
-    let spread = Spread::new(Env::tokio(), told.clone(), decoder, 2, room);
+    let spread = over(Env::tokio(), &told);
     spread.receive(Pulled::Change(Change::Assigned(vec![0, 1])));
     for share in spread.shares() {
         share.start(vec![start(0, 0, 1), start(1, 0, 1)]).await.unwrap();
@@ -112,13 +118,16 @@ fn start(partition: Partition, offset: u64, epoch: u64) -> Start {
     Start { partition, offset, epoch }
 }
 
+fn delivery(epoch: u64) -> Delivery {
+    let place = Place { partition: 0, epoch, offset: 0 };
+    Delivery { record: Record::new("x"), place, attempt: None, ticket: Ticket::new(0) }
+}
+
 #[tokio::test]
 async fn s10_a_start_that_fails_leaves_no_other_partition_paused() {
     let (told, spread) = reading().await;
     let epoch = told.starts.lock().unwrap()[0].epoch;
-    let place = Place { partition: 0, epoch, offset: 0 };
-    let delivery = Delivery { record: Record::new("x"), place, attempt: None, ticket: Ticket::new(0) };
-    spread.receive(Pulled::Deliveries(vec![delivery]));
+    spread.receive(Pulled::Deliveries(vec![delivery(epoch)]));
     let shares = spread.shares();
     shares.iter().for_each(|share| share.pause(Some(&[1])));
     let turn = spread.turn();
@@ -144,4 +153,13 @@ async fn s10_a_base_that_the_broker_did_not_take_is_told_again() {
     told.fails.store(false, Ordering::Relaxed);
     shares[1].commit(base()).await.unwrap();
     assert_eq!(told.bases.lock().unwrap().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn s10_a_stop_does_not_wait_for_a_broker_that_takes_nothing_back() {
+    let told = Arc::new(Told { queue: true, ..Told::default() });
+    let spread = over(Env::tokio(), &told);
+    spread.receive(Pulled::Deliveries(vec![delivery(1)]));
+    spread.stop().await;
+    assert!(spread.stopped.is_cancelled(), "nothing more is pulled");
 }
