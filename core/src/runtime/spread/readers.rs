@@ -146,7 +146,7 @@ impl Readers {
     /// Whether a home is full. What it does not want of a paused partition must not keep it from the others.
     fn look(&mut self, at: usize, now: Instant) {
         let (home, room) = (&mut self.homes[at], self.room);
-        if home.messages <= room.messages / 2 && home.bytes <= room.bytes / 2 {
+        if home.has_room(room) {
             home.full = None;
         } else if home.messages >= room.messages || home.bytes >= room.bytes {
             home.full.get_or_insert(now);
@@ -161,6 +161,9 @@ impl Readers {
                     seat.attached = false;
                     seat.cursor = first;
                 }
+            }
+            if home.has_room(room) {
+                home.full = None;
             }
         }
     }
@@ -323,6 +326,10 @@ impl Readers {
 }
 
 impl Home {
+    fn has_room(&self, room: Room) -> bool {
+        self.messages <= room.messages / 2 && self.bytes <= room.bytes / 2
+    }
+
     fn give(&mut self, seat: &mut Seat, mut delivery: Delivery) {
         seat.cursor = delivery.place.offset + 1;
         delivery.place.epoch = seat.epoch;

@@ -154,3 +154,21 @@ fn l2_a_home_is_shown_what_it_has_finished_whomever_it_was_for() {
     stage.read(7, 1);
     assert_eq!((stage.take(0), stage.take(1)), (vec![0, 2, 4, 6], vec![1, 2, 3, 5]));
 }
+
+#[test]
+fn s10_what_lies_here_of_a_paused_partition_keeps_a_home_from_no_other() {
+    let mut stage = Stage::new();
+    stage.read(20, 0);
+    assert_eq!(stage.plan(0).credits, 0, "it is full");
+    let others = stage.take(1).len();
+    // Long after the others stopped waiting; one more home is idle from now on.
+    stage.readers.assigned(1, at(500));
+    for home in 0..2 {
+        stage.readers.start(home, &Start { partition: 1, offset: 0, epoch: 3 }, at(500));
+    }
+    stage.readers.set_paused(1, None, true);
+    assert_eq!((others, stage.readers.plan(at(500)).credits), (10, 0));
+    stage.readers.set_paused(0, Some(&[0]), true);
+    let plan = stage.readers.plan(at(501));
+    assert_eq!((plan.credits, plan.starts.len()), (PULL_MAX, 1), "partition 1 is read for it");
+}
