@@ -46,7 +46,10 @@ impl Reader {
             return self.wants(open).map(|seat| seat.cursor).min().map(Ok);
         }
         let elsewhere = self.wants(open).filter(|seat| !seat.is_served(self.at));
-        let next = elsewhere.min_by_key(|seat| (!seat.fresh, seat.served, seat.cursor))?;
+        let Some(next) = elsewhere.min_by_key(|seat| (!seat.fresh, seat.served, seat.cursor)) else {
+            // A home began here after the last move: a position of the worker before must not weigh more.
+            return (self.epoch < self.weight()).then_some(Ok(self.at));
+        };
         let served = self.wants(open).any(|seat| seat.is_served(self.at));
         let at = match (next.fresh, served) {
             (true, _) => self.since,
@@ -59,10 +62,14 @@ impl Reader {
         Some(if now >= at { Ok(next.cursor) } else { Err(at) })
     }
 
+    /// What the homes' epochs come to.
+    fn weight(&self) -> u64 {
+        self.seats.iter().map(|seat| seat.epoch).sum::<u64>() << EPOCH_BITS
+    }
+
     pub(super) fn go(&mut self, partition: Partition, offset: u64, now: Instant) -> Start {
         self.fold();
-        let epochs: u64 = self.seats.iter().map(|seat| seat.epoch).sum();
-        self.epoch = (self.epoch + 1).max(epochs << EPOCH_BITS);
+        self.epoch = (self.epoch + 1).max(self.weight());
         self.at = offset;
         self.since = now;
         self.reading = true;

@@ -172,3 +172,24 @@ fn s10_what_lies_here_of_a_paused_partition_keeps_a_home_from_no_other() {
     let plan = stage.readers.plan(at(501));
     assert_eq!((plan.credits, plan.starts.len()), (PULL_MAX, 1), "partition 1 is read for it");
 }
+
+#[test]
+fn s10_the_epoch_grows_from_worker_to_worker_though_a_home_begins_late() {
+    let mut stage = Stage::new();
+    let before = stage.epoch;
+    // Another worker, whose second home takes over later, at the place where the first is.
+    stage.readers = Readers::new(2, ROOM);
+    stage.readers.assigned(0, at(0));
+    stage.readers.start(0, &Start { partition: 0, offset: 0, epoch: 4 }, at(0));
+    stage.epoch = 0;
+    stage.plan(0);
+    stage.read(2, 0);
+    assert_eq!(stage.take(0), [0]);
+    stage.readers.start(1, &Start { partition: 0, offset: 2, epoch: 4 }, at(1));
+    let starts = stage.plan(1).starts;
+    assert_eq!(starts.iter().map(|start| start.offset).collect::<Vec<_>>(), [2], "where it was");
+    assert!(stage.epoch > before, "{} and {before}", stage.epoch);
+    assert_eq!(stage.plan(2).starts, [], "once");
+    stage.read(3, 2);
+    assert_eq!((stage.take(0), stage.take(1)), (vec![2, 4], vec![3]));
+}
