@@ -98,7 +98,8 @@ async fn an_ordered_subscription_has_to_say_what_becomes_of_an_exhausted_event()
         let runtime = Runtime::from_text(&toml).broker(RabbitMq).store(Memory::new());
         runtime.subscription("service", routes).start().await
     };
-    let error = start("queues = 2", "").await.err().expect("a refusal").to_string();
+    let Err(error) = start("queues = 2", "").await else { panic!("its order has no word for that") };
+    let error = error.to_string();
     assert!(error.contains("on_exhausted") && error.contains("keeps an order"), "{error}");
     start("queues = 2", "on_exhausted = \"skip\"").await.expect("said").abandon();
 }
