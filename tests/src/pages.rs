@@ -13,6 +13,7 @@ pages! {
     Handlers "../../docs/guides/handlers.md"
     Testing "../../docs/guides/testing.md"
     Kafka "../../docs/guides/kafka.md"
+    Postgres "../../docs/guides/postgres.md"
     RabbitMq "../../docs/guides/rabbitmq.md"
     EmbeddedLog "../../docs/guides/embedded-log.md"
     DeadLetters "../../docs/guides/dead-letters.md"
