@@ -8,7 +8,7 @@ mod publish;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use keylane::{Admin, Env, Error, ErrorKind};
@@ -109,19 +109,20 @@ pub async fn run(options: &Options) -> Result<Outcome, Error> {
     let ground = Ground::make(options, &env).await?;
     let mut crew = Crew::new(options, &ground)?;
     crew.start_all().await?;
-    let over = Arc::new(AtomicBool::new(false));
+    let signs = Arc::new(publish::Signs::default());
     let publishing = tokio::spawn(publish::publish(
         ground.broker.clone(),
         options.seed,
         options.events,
         options.plan.lasts(),
-        over.clone(),
+        signs.clone(),
     ));
     crew.all_busy().await?;
     let began = now();
+    signs.began.store(began, Ordering::Relaxed);
     let injected = inject::inject(options, &ground, &mut crew, began).await;
     if injected.is_err() {
-        over.store(true, Ordering::Relaxed);
+        signs.over.store(true, Ordering::Relaxed);
     }
     let published = publishing
         .await
