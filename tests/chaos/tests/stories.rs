@@ -15,7 +15,10 @@ fn of_one(kind: Kind, lasts: Duration) -> Fault {
 
 /// A worker joins: it gets keys of its own.
 pub(crate) fn worker_added(pair: Pair) {
-    let outcome = Stage::new(pair, &[Fault::of(Kind::Add, Some(3), Duration::ZERO)]).run();
+    // Time enough for a group to make room for it while events come.
+    let plan =
+        Plan::of(&[Fault::of(Kind::Add, Some(3), Duration::ZERO)], SESSION * 8, Duration::from_secs(4));
+    let outcome = Stage::of(pair, 2_000, plan).run();
     let added = &outcome.history.faults[0];
     let keys = keys_of(&outcome.history, added.pid.expect("a worker was added"), added.from, u64::MAX);
     assert!(!keys.is_empty(), "the new worker handled nothing");
