@@ -12,7 +12,7 @@ use super::handle::Handle;
 use super::homes::Homes;
 use super::plan;
 use super::worker::{From, Planned};
-use crate::broker::{Broker, BrokerAdapter};
+use crate::broker::{Broker, BrokerAdapter, Capabilities};
 use crate::config::{Catalog, Config, Source, Subscription};
 use crate::env::Env;
 use crate::error::{Error, ErrorKind};
@@ -265,16 +265,15 @@ fn plan_all(
     routes: Vec<(String, RouteTable)>,
     brokers: &BTreeMap<String, Arc<dyn Broker>>,
 ) -> Result<Vec<Planned>, Error> {
-    let can = |of: &Subscription| brokers[&of.broker].capabilities(&of.adapter);
-    for subscription in config.subscriptions.values() {
-        can(subscription)?;
-    }
-    config.check_order(|subscription| can(subscription).is_ok_and(|can| can.ordered))?;
+    let can = |of: &Subscription| Ok((of.name.clone(), brokers[&of.broker].capabilities(&of.adapter)?));
+    let can: BTreeMap<String, Capabilities> =
+        config.subscriptions.values().map(can).collect::<Result<_, Error>>()?;
+    config.check_order(|subscription| can[&subscription.name].ordered)?;
     let mut planned: Vec<Planned> = Vec::new();
     for (name, routes) in routes {
         let subscription = &config.subscriptions[&name];
         let broker = brokers[&subscription.broker].clone();
-        let settings = plan::subscription(subscription, &can(subscription)?)?;
+        let settings = plan::subscription(subscription, &can[&name])?;
         if let Some(other) = planned.iter().find(|other| other.settings.scope == settings.scope) {
             return Err(plan::twice(subscription, &other.settings.name));
         }

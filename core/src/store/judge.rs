@@ -3,6 +3,7 @@
 use super::{Admission, CommitEvent, Course, Fate};
 use crate::env::{Env, Map, Set};
 use crate::event::PayloadHash;
+use crate::watermark::Watermark;
 
 /// What a transaction found of a group's holds and events, which are known by their number in the group.
 pub trait Facts {
@@ -12,11 +13,27 @@ pub trait Facts {
     /// The store's number for the hold's scope, under which ids are told apart.
     fn scope(&self, hold: usize) -> Option<i64>;
 
-    /// What is known of an event. One that runs from the parking table is `Fresh` as long as its row is there.
-    fn standing(&self, number: usize, event: &CommitEvent) -> Admission;
+    /// Where a hold's position is the ledger: what it says.
+    fn finished(&self, hold: usize) -> Option<&Watermark>;
+
+    /// What ledger and parking table say of an event that was looked for there.
+    fn known(&self, number: usize) -> Option<&Admission>;
 
     /// The store's number for the parked row that an event runs.
     fn unparked(&self, number: usize) -> Option<i64>;
+
+    /// How an event stands. One that runs from the parking table is new as long as its row is there: the row is the
+    /// arbiter, not ledger or position (rule P2).
+    fn standing(&self, number: usize, event: &CommitEvent) -> Admission {
+        if event.unpark.is_some() {
+            return if self.unparked(number).is_some() { Admission::Fresh } else { Admission::Finished };
+        }
+        let by_position = event.ledger.is_none().then(|| self.finished(event.hold)).flatten();
+        if by_position.is_some_and(|mark| mark.is_finished(event.offset)) {
+            return Admission::Finished;
+        }
+        self.known(number).cloned().unwrap_or(Admission::Fresh)
+    }
 }
 
 /// What one transaction decided so far (rules C1, C2, C3, P2).

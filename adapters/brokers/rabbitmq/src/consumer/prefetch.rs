@@ -32,8 +32,8 @@ impl Prefetch {
             );
             return Err(Error::new(ErrorKind::Config, what));
         }
-        let this = Self { messages: share.min(MOST), queues, bytes_max: spec.prefetch_bytes_max };
-        Ok(Self { messages: this.fitting(message_size.as_usize()).min(this.messages), ..this })
+        let all = Self { messages: share.min(MOST), queues, bytes_max: spec.prefetch_bytes_max };
+        Ok(all.at_most(message_size.as_usize()))
     }
 
     /// What the broker is told.
@@ -46,13 +46,15 @@ impl Prefetch {
         if ready.bytes <= self.bytes_max || self.messages == 1 {
             return None;
         }
-        let mean = ready.bytes / ready.messages.max(1);
         // Half at most: what comes next may be larger than what came.
-        Some(Self { messages: self.fitting(mean).min(self.messages / 2).max(1), ..self })
+        let half = Self { messages: self.messages / 2, ..self };
+        Some(half.at_most(ready.bytes / ready.messages.max(1)))
     }
 
-    fn fitting(self, size: usize) -> usize {
-        (self.bytes_max / self.queues / size.max(1)).max(1)
+    /// No more than fit, of this size; but one.
+    fn at_most(self, size: usize) -> Self {
+        let fitting = self.bytes_max / self.queues / size.max(1);
+        Self { messages: self.messages.min(fitting).max(1), ..self }
     }
 }
 

@@ -202,11 +202,10 @@ impl Attempt<'_> {
             }
             Err(error) => error,
         };
-        if is_lost(&error) {
-            return Err(Stop::unknown(error));
+        if !is_lost(&error) {
+            link.undo().await;
         }
-        link.undo().await;
-        Err(Stop::refused(error))
+        Err(Stop::of_commit(error))
     }
 
     fn noted(&self, end: End) -> (Vec<Fate>, Done) {

@@ -138,8 +138,7 @@ pub(super) async fn write_and_commit(
         let end = write(attempt, link, fates, held, guard).await?;
         return match link.commit().await {
             Ok(()) => Ok(end),
-            Err(error) if is_lost(&error) => Err(Stop::unknown(error)),
-            Err(error) => Err(Stop::refused(error)),
+            Err(error) => Err(Stop::of_commit(error)),
         };
     }
     let last = Last::of(attempt, &fates, |at| held[at]);
@@ -150,7 +149,7 @@ pub(super) async fn write_and_commit(
         (Some(row), Ok(())) => Ok(End { fates, positions: last.positions, done: Done::read(&row) }),
         // U1: whether the server came as far as the commit is not known, however little it said.
         (_, Err(error)) if is_lost(&error) => Err(Stop::unknown(error)),
-        (Some(_), Err(error)) => Err(Stop::refused(error)),
+        (Some(_), Err(error)) => Err(Stop::of_commit(error)),
         (None, Err(error)) => Err(Stop::of(link, "could not write positions", error)),
         (None, Ok(())) => Err(Stop::unknown(sqlx::Error::RowNotFound)),
     }

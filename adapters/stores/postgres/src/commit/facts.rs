@@ -48,17 +48,12 @@ impl keylane::store::Facts for Facts {
         Some(self.scope[hold].into())
     }
 
-    /// What is known of an event. One that runs from the parking table is new as long as its row is there: the row is
-    /// the arbiter, not ledger or position (rule P2).
-    fn standing(&self, number: usize, event: &CommitEvent) -> Admission {
-        if event.unpark.is_some() {
-            return if self.unparked.contains_key(&number) { Admission::Fresh } else { Admission::Finished };
-        }
-        let finished = event.ledger.is_none().then(|| self.finished[event.hold].as_ref()).flatten();
-        if finished.is_some_and(|mark| mark.is_finished(event.offset)) {
-            return Admission::Finished;
-        }
-        self.standing.get(&number).cloned().unwrap_or(Admission::Fresh)
+    fn finished(&self, hold: usize) -> Option<&Watermark> {
+        self.finished[hold].as_ref()
+    }
+
+    fn known(&self, number: usize) -> Option<&Admission> {
+        self.standing.get(&number)
     }
 
     fn unparked(&self, number: usize) -> Option<i64> {

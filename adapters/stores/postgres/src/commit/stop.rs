@@ -3,7 +3,7 @@
 use keylane::{Error, ErrorKind, Failure};
 
 use crate::database::Link;
-use crate::error::{failed, is_collision, is_not_plain, is_spoilt, is_taken};
+use crate::error::{failed, is_collision, is_lost, is_not_plain, is_spoilt, is_taken};
 
 /// Nothing of the transaction is written.
 pub(super) enum Stop {
@@ -47,11 +47,12 @@ impl Stop {
     }
 
     /// What it means that the commit itself failed. C4: deadlocks and serialization are nobody's fault; anything else
-    /// is somebody's in the group.
-    pub(super) fn refused(error: sqlx::Error) -> Self {
-        match is_collision(&error) {
-            true => Self::Collided(failed("could not commit", error)),
-            false => Self::Refused(error.into()),
+    /// that was answered is somebody's in the group.
+    pub(super) fn of_commit(error: sqlx::Error) -> Self {
+        match error {
+            error if is_lost(&error) => Self::unknown(error),
+            error if is_collision(&error) => Self::Collided(failed("could not commit", error)),
+            error => Self::Refused(error.into()),
         }
     }
 

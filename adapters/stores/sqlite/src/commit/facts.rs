@@ -52,17 +52,12 @@ impl keylane::store::Facts for Facts {
         self.holds[hold].scope
     }
 
-    /// What is known of an event. One that runs from the parking table is new as long as its row is
-    /// there: the row is the arbiter, not ledger or position (rule P2).
-    fn standing(&self, number: usize, event: &CommitEvent) -> Admission {
-        if event.unpark.is_some() {
-            return if self.unparked.contains_key(&number) { Admission::Fresh } else { Admission::Finished };
-        }
-        let finished = &self.holds[event.hold].finished;
-        if event.ledger.is_none() && finished.as_ref().is_some_and(|mark| mark.is_finished(event.offset)) {
-            return Admission::Finished;
-        }
-        self.standing.get(&number).cloned().unwrap_or(Admission::Fresh)
+    fn finished(&self, hold: usize) -> Option<&Watermark> {
+        self.holds[hold].finished.as_ref()
+    }
+
+    fn known(&self, number: usize) -> Option<&Admission> {
+        self.standing.get(&number)
     }
 
     fn unparked(&self, number: usize) -> Option<i64> {
