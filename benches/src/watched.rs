@@ -55,6 +55,10 @@ impl Store for Watched {
         self.store.effect_limit()
     }
 
+    fn commits_at_once(&self) -> usize {
+        self.store.commits_at_once()
+    }
+
     fn lease_key_max(&self) -> Option<usize> {
         self.store.lease_key_max()
     }

@@ -1,6 +1,7 @@
 //! The core's integration tests, in one binary.
 
 mod ahead;
+mod at_once;
 mod behind;
 mod conformance;
 mod crashes;

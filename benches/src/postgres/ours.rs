@@ -36,7 +36,7 @@ concurrency = 64
 id = "header:ce_id"
 
 [subscription.orders.budget]
-messages_max = 8192
+messages_max = 16384
 
 [subscription.orders.retry]
 on_exhausted = "stop"

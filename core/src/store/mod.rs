@@ -148,6 +148,12 @@ pub trait Store: Send + Sync + 'static {
     /// within a third of their session's lifetime (rule S3); a runtime refuses a longer one at its start.
     fn effect_limit(&self) -> Option<Duration>;
 
+    /// How many groups may be committed at the same time. The runtime gives no two of them a claim or a lease in common.
+    /// One, where an adapter says nothing: a store that writes one after the other gains nothing by more.
+    fn commits_at_once(&self) -> usize {
+        1
+    }
+
     /// The longest key, in bytes, of which it can keep a lease; `None`: it takes what the configuration allows.
     fn lease_key_max(&self) -> Option<usize>;
 

@@ -151,6 +151,10 @@ impl Store for PostgresStore {
         self.effect_limit
     }
 
+    fn commits_at_once(&self) -> usize {
+        self.database.commits_at_once()
+    }
+
     fn lease_key_max(&self) -> Option<usize> {
         Some(admit::KEY_MAX)
     }

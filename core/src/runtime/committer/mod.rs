@@ -1,24 +1,29 @@
-//! Group commit: one transaction for all that queued up while the previous one ran. No timer.
+//! Group commit: one transaction for all that queued up while the ones before ran. No timer.
 //!
-//! One task per worker and store, so that a key has one commit in flight (rule C5) and each snapshot of
-//! a watermark is the newest when it is written. `round` puts a group together, `tell` says what became of it.
+//! One task per worker and store. `queue` says what may be written now, beside what is being written (rule C5),
+//! `round` puts a group together, `tell` says what became of it.
 
+mod queue;
 mod round;
 mod tell;
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use tokio::sync::oneshot;
 
 use super::mailbox::Mailbox;
 use super::subscription::Subscription;
 use super::tenure::Tenure;
-use crate::env::Env;
+use crate::env::{Env, Instant};
 use crate::error::{Error, ErrorKind};
 use crate::handler::Begin;
 use crate::store::{CommitGroup, Fate, SessionId, Store, Unit};
 
+use queue::Queue;
 use round::Round;
 use tell::Known;
 
@@ -45,18 +50,19 @@ pub(crate) struct Committer {
     /// a worker that is dropped leaves nothing behind.
     subscriptions: Mutex<Vec<Weak<Subscription>>>,
     lost: Mailbox<SessionId>,
+    /// How many groups have not got through so far, though they were tried.
+    held_up: AtomicUsize,
 }
 
 enum Letter {
     Pending(Pending),
-    /// Its lease goes back, if nothing joined it meanwhile (rule S7).
-    GiveBack(Arc<Tenure>),
-    /// Answered once everything sent before, and the tenure's position, is written.
-    Flush(Option<Arc<Tenure>>, oneshot::Sender<()>),
+    /// Its position goes with a group; or its lease, if nothing joined it meanwhile (rule S7).
+    Hold(Arc<Tenure>),
+    /// The same; answered once it is written with all that was sent of it before.
+    Written(Arc<Tenure>, oneshot::Sender<()>),
+    /// Answered once everything sent before is written.
+    Flush(oneshot::Sender<()>),
 }
-
-/// A group has at most so many units; more would only make the others wait.
-const UNITS_MAX: usize = 4096;
 
 /// The least time between two groups that hold nothing but positions.
 const POSITIONS_EVERY: Duration = Duration::from_millis(50);
@@ -78,6 +84,7 @@ impl Committer {
             dirty: Mailbox::new(),
             subscriptions: Mutex::new(Vec::new()),
             lost: Mailbox::new(),
+            held_up: AtomicUsize::new(0),
         }
     }
 
@@ -121,23 +128,23 @@ impl Committer {
 
     /// Nothing of the key is open: its lease goes back with the next group.
     pub(crate) fn give_back(&self, tenure: &Arc<Tenure>) {
-        self.inbox.send(Letter::GiveBack(tenure.clone()));
+        self.inbox.send(Letter::Hold(tenure.clone()));
     }
 
-    /// Completes when everything sent before is committed, and the tenure's position with it; or when
-    /// the tenure can't commit any more.
+    /// Completes when everything that was sent of the tenure is committed, and its position with it; or when it can't
+    /// be any more.
     pub(crate) async fn flush(&self, tenure: &Arc<Tenure>) {
-        self.flush_with(Some(tenure.clone())).await;
+        self.answered(|answer| Letter::Written(tenure.clone(), answer)).await;
     }
 
     /// Completes when everything sent before is committed, or can't be.
     pub(crate) async fn flush_all(&self) {
-        self.flush_with(None).await;
+        self.answered(Letter::Flush).await;
     }
 
-    async fn flush_with(&self, tenure: Option<Arc<Tenure>>) {
+    async fn answered(&self, letter: impl FnOnce(oneshot::Sender<()>) -> Letter) {
         let (answer, answered) = oneshot::channel();
-        self.inbox.send(Letter::Flush(tenure, answer));
+        self.inbox.send(letter(answer));
         answered.await.ok();
     }
 
@@ -148,29 +155,49 @@ impl Committer {
 
     /// Runs until its environment drops it.
     pub(crate) async fn run(self: Arc<Self>) {
+        let most = self.store.commits_at_once().max(1);
+        let mut queue = Queue::new(&self.env);
+        let mut writing = FuturesUnordered::new();
+        let mut due = None;
         loop {
-            self.work().await;
-            let mut round = Round::new(&self.env, self.session());
-            for tenure in self.dirty.take(usize::MAX) {
-                round.hold(&tenure);
+            // While one does not get through, no other begins: the store is away, or a lost answer is waited out
+            // (rule U1), for which commits that follow each other without a gap would leave no moment.
+            while writing.len() < most && self.held_up.load(Ordering::Relaxed) == 0 {
+                self.collect(&mut queue, &mut due, writing.is_empty());
+                let Some(round) = queue.next_round(&self.env, self.session(), most - writing.len()) else {
+                    break;
+                };
+                writing.push(self.write(round));
             }
-            for letter in self.inbox.take(UNITS_MAX) {
-                if let Some(full) = round.add(letter) {
-                    self.write(round).await;
-                    round = Round::new(&self.env, self.session());
-                    drop(round.add(full));
-                }
+            queue.answer();
+            let room = writing.len() < most && self.held_up.load(Ordering::Relaxed) == 0;
+            // Biased: what is answered makes room for more.
+            tokio::select! { biased;
+                Some(round) = writing.next(), if !writing.is_empty() => queue.written(&round),
+                () = self.work(&mut due), if room => {}
             }
-            self.write(round).await;
         }
     }
 
-    /// Waits for something to write. A result is written at once; positions alone, for which nobody
-    /// waits, only now and then: otherwise an idle store would be asked for one group after the other.
-    async fn work(&self) {
+    /// Takes what was sent. A result is written at once; positions alone, for which nobody waits, only now and then:
+    /// otherwise an idle store would be asked for one group after the other. Where nothing is under way they go with
+    /// a result.
+    fn collect(&self, queue: &mut Queue, due: &mut Option<Instant>, idle: bool) {
+        let letters = self.inbox.take(usize::MAX);
+        let flush = letters.iter().any(|letter| matches!(letter, Letter::Flush(_)));
+        if due.is_some_and(|due| self.env.now() >= due) || (idle && !letters.is_empty()) || flush {
+            *due = None;
+            self.dirty.take(usize::MAX).into_iter().for_each(|tenure| queue.push(Letter::Hold(tenure)));
+        }
+        letters.into_iter().for_each(|letter| queue.push(letter));
+    }
+
+    /// Waits for something to write.
+    async fn work(&self, due: &mut Option<Instant>) {
         let positions = async {
             self.dirty.wait().await;
-            self.env.sleep(POSITIONS_EVERY).await;
+            let due = due.get_or_insert_with(|| self.env.now() + POSITIONS_EVERY);
+            self.env.sleep_until(*due).await;
         };
         // Biased: a result takes the positions with it.
         tokio::select! { biased;
@@ -179,7 +206,7 @@ impl Committer {
         }
     }
 
-    async fn write(&self, mut round: Round) {
+    async fn write(&self, mut round: Round) -> Round {
         let group = round.group();
         if !(group.holds.is_empty() && group.units.is_empty()) {
             let known = self.until_known(&group, &round.tenures).await;
@@ -188,12 +215,14 @@ impl Committer {
         for answer in round.flushed.drain(..) {
             answer.send(()).ok();
         }
+        round
     }
 
     /// Commits, and again, until each event's fate is known. An outage costs no attempt.
     async fn until_known(&self, group: &CommitGroup, tenures: &[Arc<Tenure>]) -> Option<Known> {
         let mut wait = AGAIN_AFTER;
         let mut unknown = false;
+        let mut held_up = None;
         loop {
             let answer = if unknown { self.read_truth(group).await } else { self.ask(group).await };
             let error = match answer {
@@ -212,7 +241,11 @@ impl Committer {
                 }
                 ErrorKind::Unknown if mutant!("u1-lost-answer-is-success") => {
                     let fates = group.events().map(|_| Fate::Committed).collect();
-                    return Some(Known { certain: true, fates, written: (0..group.holds.len()).collect() });
+                    return Some(Known {
+                        certain: self.held_up.load(Ordering::Relaxed) == 0,
+                        fates,
+                        written: (0..group.holds.len()).collect(),
+                    });
                 }
                 ErrorKind::Unknown => unknown = !mutant!("u1-lost-answer-is-failure"),
                 _ if !error.is_transient() => {
@@ -223,6 +256,7 @@ impl Committer {
                 _ => {}
             }
             tracing::warn!(%error, again_in = ?wait, "a commit did not get through");
+            held_up.get_or_insert_with(|| HeldUp::one_more(&self.held_up));
             if mutant!("spin-in-commit") {
                 continue;
             }
@@ -238,7 +272,11 @@ impl Committer {
         let committed = self.store.commit(group).await?;
         self.report_wanted(committed.wanted);
         self.report_contended(&committed.contended);
-        Ok(Some(Known { certain: true, fates: committed.fates, written: committed.written }))
+        Ok(Some(Known {
+            certain: self.held_up.load(Ordering::Relaxed) == 0,
+            fates: committed.fates,
+            written: committed.written,
+        }))
     }
 
     /// Rule U1. A group is one transaction: if nothing of it is durable, it may be committed again
@@ -264,6 +302,22 @@ impl Committer {
         for subscription in tenures.iter().filter_map(|tenure| self.subscription(tenure.subscription)) {
             subscription.stop(Error::new(error.kind(), format!("a commit failed for good: {error}")));
         }
+    }
+}
+
+/// One group that does not get through, until it does.
+struct HeldUp<'a>(&'a AtomicUsize);
+
+impl<'a> HeldUp<'a> {
+    fn one_more(of: &'a AtomicUsize) -> Self {
+        of.fetch_add(1, Ordering::Relaxed);
+        Self(of)
+    }
+}
+
+impl Drop for HeldUp<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

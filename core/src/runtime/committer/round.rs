@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use super::Letter;
+use super::queue::address;
 use crate::env::{Env, Map, Set};
 use crate::runtime::tenure::Tenure;
 use crate::store::{CommitGroup, Effect, Hold, HoldCommit, LeaseCommit, SessionId, Unit, Verdict};
@@ -25,6 +26,8 @@ pub(super) struct Round {
     /// group, so that no statement of a group touches a row twice.
     noted: Set<(usize, u64)>,
     pub(super) flushed: Vec<oneshot::Sender<()>>,
+    /// The number of its oldest letter.
+    pub(super) first: u64,
 }
 
 pub(super) struct From {
@@ -45,6 +48,7 @@ impl Round {
             from: Vec::new(),
             noted: env.set(),
             flushed: Vec::new(),
+            first: 0,
         }
     }
 
@@ -52,13 +56,14 @@ impl Round {
     pub(super) fn add(&mut self, letter: Letter) -> Option<Letter> {
         match letter {
             // Also of one that was lost meanwhile: it ends with the answer.
-            Letter::GiveBack(tenure) => drop(self.hold(&tenure)),
-            Letter::Flush(tenure, answer) => {
-                if let Some(tenure) = tenure.filter(|tenure| !tenure.is_lost()) {
+            Letter::Hold(tenure) => drop(self.hold(&tenure)),
+            Letter::Written(tenure, answer) => {
+                if !tenure.is_lost() {
                     self.hold(&tenure);
                 }
                 self.flushed.push(answer);
             }
+            Letter::Flush(answer) => self.flushed.push(answer),
             Letter::Pending(mut pending) => {
                 // A handler's own transaction is a group by itself.
                 let own = pending.unit.effects.first().is_some_and(Effect::is_own);
@@ -91,10 +96,15 @@ impl Round {
         None
     }
 
+    /// Whether the tenure is of the group by now.
+    pub(super) fn holds(&self, tenure: &Arc<Tenure>) -> bool {
+        self.places.contains_key(&address(tenure))
+    }
+
     /// The tenure's place in the group.
-    pub(super) fn hold(&mut self, tenure: &Arc<Tenure>) -> usize {
+    fn hold(&mut self, tenure: &Arc<Tenure>) -> usize {
         let next = self.tenures.len();
-        let at = *self.places.entry(Arc::as_ptr(tenure).addr()).or_insert(next);
+        let at = *self.places.entry(address(tenure)).or_insert(next);
         if at == next {
             self.tenures.push(tenure.clone());
         }

@@ -151,6 +151,11 @@ impl Store for FaultyStore {
         self.inner.effect_limit()
     }
 
+    fn commits_at_once(&self) -> usize {
+        // The store in memory writes one after the other. With the delays and lost answers here, in any order.
+        3
+    }
+
     fn lease_key_max(&self) -> Option<usize> {
         self.inner.lease_key_max()
     }

@@ -86,6 +86,7 @@ pub const MUTANTS: &[Mutant] = &[
         50,
         "the next event of a key starts before the writes before it are committed",
     ),
+    caught("c5-groups-share-a-hold", LOG, 50, "two groups that hold the same claim are under way at a time"),
     caught("c6-others-are-done", LOG, 50, "of a batch with a failed item, the others count as done"),
     caught("c7-holds-unsorted", LOG, 50, "a group names its claims and leases in no order"),
     redundant(

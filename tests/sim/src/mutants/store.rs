@@ -32,6 +32,10 @@ impl Store for StaleStore {
         self.inner.effect_limit()
     }
 
+    fn commits_at_once(&self) -> usize {
+        self.inner.commits_at_once()
+    }
+
     fn lease_key_max(&self) -> Option<usize> {
         self.inner.lease_key_max()
     }

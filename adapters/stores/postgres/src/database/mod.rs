@@ -108,6 +108,11 @@ impl Database {
         self.lend(&self.writers).await
     }
 
+    /// How many connections there are to commit by.
+    pub(crate) fn commits_at_once(&self) -> usize {
+        self.commits.places()
+    }
+
     /// The heartbeat's connection.
     pub(crate) async fn heartbeat(&self) -> Result<Link<'_>, Error> {
         self.lend(&self.heartbeat).await

@@ -60,6 +60,10 @@ impl Stash {
         self
     }
 
+    pub(super) fn places(&self) -> usize {
+        self.resting_max
+    }
+
     pub(super) async fn take(&self, env: &Env, database: &Database) -> Result<Taken<'_>, Error> {
         let closed = |_| Error::new(ErrorKind::Closed, "the store is closed");
         let place = self.places.acquire().await.map_err(closed)?;
