@@ -21,7 +21,7 @@ pub(super) struct State {
     pub(super) cancelled: CancellationToken,
     /// Parked events that were released and are on their way.
     pub(super) releasing: Set<ParkedId>,
-    /// Leases that nothing here knows of, on their way back.
+    /// Leases that nothing else here knows of, on their way back, or lost with something still on its way.
     pub(super) strays: Vec<Weak<Tenure>>,
 }
 

@@ -207,6 +207,11 @@ impl Leases {
         if !state.has(key, tenure) {
             return Vec::new();
         }
+        if tenure.is_lost() {
+            // Its lease may be the session's still, and something of it on its way to the store: no second tenure gives
+            // it back beside (rule C7).
+            state.strays.push(Arc::downgrade(tenure));
+        }
         let waiting = state.take(key, budget);
         drop(state);
         self.gone.notify_waiters();

@@ -7,9 +7,9 @@ use async_trait::async_trait;
 use keylane::broker::Partition;
 use keylane::env::{Env, Instant, Timestamp};
 use keylane::store::{
-    AdmitBatch, Admitted, ClaimAnswer, ClaimRef, ClaimRequest, CommitGroup, Committed, DeadQuery, Fate,
-    LeaseAnswer, LeaseKey, LeaseRef, NewSession, OwnConnection, Parked, ParkedId, ReleaseAnswer, Renewed,
-    Reposition, Scope, SessionId, Store,
+    AdmitBatch, Admitted, ClaimAnswer, ClaimRef, ClaimRequest, CommitGroup, Committed, DeadQuery, Fate, Hold,
+    HoldCommit, LeaseAnswer, LeaseKey, LeaseRef, NewSession, OwnConnection, Parked, ParkedId, ReleaseAnswer,
+    Renewed, Reposition, Scope, SessionId, Store,
 };
 use keylane::{Error, ErrorKind};
 
@@ -220,8 +220,9 @@ impl Store for FaultyStore {
     }
 
     async fn commit(&self, group: &CommitGroup) -> Result<Committed, Error> {
-        let sorted = group.holds.is_sorted_by(|a, b| a.hold() < b.hold());
-        assert!(sorted, "rule C7: the claims and leases of a group are sorted, each once");
+        let holds: Vec<Hold> = group.holds.iter().map(HoldCommit::hold).collect();
+        let sorted = holds.is_sorted_by(|a, b| a < b);
+        assert!(sorted, "rule C7: the claims and leases of a group are sorted, each once: {holds:?}");
         // A commit whose answer is lost is unknown, not failed.
         let seen = async {
             let committed = self.inner.commit(group).await?;
