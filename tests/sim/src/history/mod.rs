@@ -188,9 +188,10 @@ impl History {
 }
 
 impl Seen {
-    /// The sessions of workers that are there and go on.
+    /// The sessions of workers that are there and go on. One that was not renewed in time is past its expiry, and nothing
+    /// is kept for it until it is renewed after all.
     fn living(&self) -> Vec<SessionId> {
-        let there = |promise: &Promise| !promise.is_gone() && !promise.is_frozen();
+        let there = |promise: &Promise| !promise.is_gone() && !promise.is_frozen() && promise.holds();
         let sessions = self.holds.sessions();
         let living = sessions.filter(|(node, _)| self.promises.get(node).is_some_and(there));
         living.map(|(_, session)| session).collect()
