@@ -133,12 +133,13 @@ impl Mix {
             effect_hangs: if one_in(6) { 5 } else { 0 },
             handback_max: Duration::from_millis(if one_in(2) { 500 } else { 5_000 }),
             visible_for: Duration::from_secs(if one_in(2) { 8 } else { 20 }),
-            store: StoreFaults::default(),
+            store: StoreFaults { commits_at_once: 3, ..StoreFaults::default() },
             broker: BrokerFaults::default(),
             server: ServerFaults::default(),
         };
         if !one_in(5) {
-            mix.store = StoreFaults { latency_max: Duration::from_millis(8), refused: 10, answer_lost: 15 };
+            let latency_max = Duration::from_millis(8);
+            mix.store = StoreFaults { latency_max, refused: 10, answer_lost: 15, ..mix.store };
         }
         if !one_in(3) {
             mix.broker = BrokerFaults {

@@ -24,6 +24,9 @@ pub struct StoreFaults {
     pub refused: u64,
     /// The call is done, and the answer is lost.
     pub answer_lost: u64,
+    /// So many commits are taken at a time, where the store itself takes fewer: it writes one after the other, but delays
+    /// and lost answers bring them into any order.
+    pub commits_at_once: usize,
 }
 
 /// Who looks on, from where the worker stands and from where the store stands.
@@ -152,8 +155,7 @@ impl Store for FaultyStore {
     }
 
     fn commits_at_once(&self) -> usize {
-        // The store in memory writes one after the other. With the delays and lost answers here, in any order.
-        3
+        self.inner.commits_at_once().max(self.faults.commits_at_once)
     }
 
     fn lease_key_max(&self) -> Option<usize> {
