@@ -86,6 +86,7 @@ fn tell(stage: &mut Stage, mix: Mix, each: u64) -> Vec<String> {
     stage.calm();
     let published = stage.all(each);
     let mut wrong = drain(stage, &published);
+    work_off(stage);
     let quiet_from = stage.world.now().as_secs() + 1;
     // Time for what should not come any more.
     stage.pass(QUIET);
@@ -135,6 +136,14 @@ fn drain(stage: &mut Stage, published: &[crate::event::Event]) -> Vec<String> {
         }
         stage.pass(Duration::from_secs(1));
         stage.replace_dead();
+    }
+}
+
+/// What was taken from a worker by its broker and finished elsewhere is run there to its end all the same.
+fn work_off(stage: &mut Stage) {
+    let limit = stage.world.now() + DRAINED_WITHIN;
+    while stage.history.runs() > 0 && stage.world.now() < limit && !stage.world.spins() {
+        stage.pass(Duration::from_secs(1));
     }
 }
 

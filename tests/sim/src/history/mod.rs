@@ -170,6 +170,11 @@ impl History {
         self.seen().holds.calm();
     }
 
+    /// How many handlers run.
+    pub(crate) fn runs(&self) -> usize {
+        self.seen().open.len()
+    }
+
     /// How often a worker's store was called since this second.
     pub(crate) fn calls_since(&self, node: usize, second: u64) -> u32 {
         let seen = self.seen();
