@@ -100,6 +100,23 @@ macro_rules! with_servers {
             fn a_minute_of_chaos() {
                 told(PAIR, &VARIABLES, stories::a_minute_of_chaos);
             }
+
+            /// Rule S10.
+            mod two_databases {
+                use super::*;
+
+                const PAIR: Pair = Pair { broker: BrokerKind::$broker, store: StoreKind::Postgres2 };
+
+                #[test]
+                fn s10_cut_off_from_one_database() {
+                    told(PAIR, &VARIABLES, stories::cut_off_from_one_database);
+                }
+
+                #[test]
+                fn s10_a_minute_of_chaos() {
+                    told(PAIR, &VARIABLES, stories::a_minute_of_chaos);
+                }
+            }
         }
 
         #[cfg(not(all(feature = "postgres", feature = $feature)))]

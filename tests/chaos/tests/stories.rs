@@ -92,6 +92,22 @@ fn cut_off(pair: Pair, kind: Kind) {
     );
 }
 
+/// A worker lives and is cut off from one of two databases (rule S10): the keys of the other go on here meanwhile.
+#[cfg_attr(
+    not(all(feature = "postgres", any(feature = "kafka", feature = "rabbitmq"))),
+    expect(dead_code, reason = "for pairs with servers")
+)]
+pub(crate) fn cut_off_from_one_database(pair: Pair) {
+    let outcome = Stage::new(pair, &[of_one(Kind::CutStore, SESSION * 2)]).run();
+    let fault = &outcome.history.faults[0];
+    let pid = fault.pid.expect("a fault of a worker");
+    // What was under way when the link was cut is over by half of it.
+    let half = fault.from + (fault.until - fault.from) / 2;
+    let keys = keys_of(&outcome.history, pid, half, fault.until);
+    assert!(!keys.is_empty(), "the keys of the other database did not go on");
+    println!("{} keys of the other database went on meanwhile", keys.len());
+}
+
 /// A minute of everything that the pair can suffer.
 pub(crate) fn a_minute_of_chaos(pair: Pair) {
     let plan = |seed| Plan::draw(seed, 8, &kinds(pair.broker, pair.store), SESSION);

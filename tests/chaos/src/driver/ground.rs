@@ -100,14 +100,23 @@ async fn store(
 ) -> Result<(Arc<dyn StoreSide>, Option<Server>), Error> {
     match (options.store, links) {
         #[cfg(feature = "postgres")]
-        (StoreKind::Postgres, Some(links)) => {
+        (StoreKind::Postgres | StoreKind::Postgres2, Some(links)) => {
+            use crate::store::{Database, PostgresSide, second};
+
             let server = Server::up("postgres", state, &[]).await?;
             let url = server.variable("KEYLANE_TEST_POSTGRES")?.to_owned();
             let port = super::port_of(&url)?;
-            let ways = ways(links, "store", port).await?;
-            let urls =
-                ways.iter().map(|way| url.replace(&format!(":{port}/"), &format!(":{way}/"))).collect();
-            let side = crate::store::PostgresSide::make(&url, urls, env).await?;
+            let by = |url: &str, ways: Vec<u16>| {
+                ways.iter().map(|way| url.replace(&format!(":{port}/"), &format!(":{way}/"))).collect()
+            };
+            let mut databases = Vec::new();
+            if options.store == StoreKind::Postgres2 {
+                let url = second(&url).await?;
+                databases.push(Database { links: by(&url, ways(links, "store2", port).await?), url });
+            }
+            let links = by(&url, ways(links, "store", port).await?);
+            databases.insert(0, Database { links, url });
+            let side = PostgresSide::make(databases, env).await?;
             Ok((Arc::new(side), Some(server)))
         }
         (StoreKind::Sqlite, _) => {

@@ -71,7 +71,9 @@ pub fn check(broker: BrokerKind, store: StoreKind) -> Result<(), Error> {
     match (broker, store) {
         (BrokerKind::Kafka, _) if !cfg!(feature = "kafka") => Err(missing("kafka")),
         (BrokerKind::Rabbitmq, _) if !cfg!(feature = "rabbitmq") => Err(missing("rabbitmq")),
-        (_, StoreKind::Postgres) if !cfg!(feature = "postgres") => Err(missing("postgres")),
+        (_, StoreKind::Postgres | StoreKind::Postgres2) if !cfg!(feature = "postgres") => {
+            Err(missing("postgres"))
+        }
         _ => Ok(()),
     }
 }
@@ -176,8 +178,15 @@ async fn drain(
 }
 
 async fn dead(ground: &Ground) -> Result<Vec<String>, Error> {
+    let mut dead = Vec::new();
+    for store in ground.store.open().await? {
+        dead.extend(dead_in(&Admin::new(store)).await?);
+    }
+    Ok(dead)
+}
+
+async fn dead_in(admin: &Admin) -> Result<Vec<String>, Error> {
     const PAGE: usize = 500;
-    let admin = Admin::new(ground.store.open().await?);
     let mut dead: Vec<keylane::store::Parked> = Vec::new();
     loop {
         let after = dead.last().map(keylane::store::Parked::parked_id);

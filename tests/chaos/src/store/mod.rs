@@ -11,7 +11,7 @@ use keylane::{Error, ErrorKind, Failure, Tx};
 use std::sync::Arc;
 
 #[cfg(feature = "postgres")]
-pub(crate) use postgres::PostgresSide;
+pub(crate) use postgres::{Database, PostgresSide, second};
 pub(crate) use sqlite::SqliteSide;
 
 use crate::clock::Nanos;
@@ -23,6 +23,8 @@ pub enum StoreKind {
     Sqlite,
     /// PostgreSQL, a server of the run's own.
     Postgres,
+    /// The same, with keys spread over two databases (rule S10). What cuts a worker's link cuts it off from the first.
+    Postgres2,
 }
 
 /// What a handler writes.
@@ -69,11 +71,12 @@ pub(crate) trait StoreSide: Send + Sync {
     /// How many effects there are.
     async fn count(&self) -> Result<u64, Error>;
 
-    /// All effects in the order of the store's own sequence.
+    /// All effects in the order of the store's own sequence; of several databases one after the other, since a key lies in
+    /// one of them.
     async fn effects(&self) -> Result<Vec<Effect>, Error>;
 
-    /// The store itself, for its dead letters.
-    async fn open(&self) -> Result<Arc<dyn Store>, Error>;
+    /// The store itself, for its dead letters; one for each database.
+    async fn open(&self) -> Result<Vec<Arc<dyn Store>>, Error>;
 
     /// Ends the connections of all workers.
     async fn terminate(&self) -> Result<(), Error> {

@@ -43,70 +43,103 @@ impl EffectTable for Postgres {
     }
 }
 
-/// The driver's view of the database. It connects anew for each question: its connections die with all others.
+/// The driver's view of the databases. It connects anew for each question: its connections die with all others.
 pub(crate) struct PostgresSide {
-    /// Straight to the server.
-    url: String,
-    /// Each worker's way.
-    links: Vec<String>,
+    databases: Vec<Database>,
     env: Env,
 }
 
-impl PostgresSide {
-    pub(crate) async fn make(url: &str, links: Vec<String>, env: &Env) -> Result<Self, Error> {
-        let side = Self { url: url.to_owned(), links, env: env.clone() };
-        let mut connection = side.connect().await?;
-        sqlx::query(TABLE).execute(&mut connection).await.map_err(failed)?;
-        Ok(side)
-    }
+/// One of them.
+pub(crate) struct Database {
+    /// Straight to the server.
+    pub(crate) url: String,
+    /// Each worker's way.
+    pub(crate) links: Vec<String>,
+}
 
-    async fn connect(&self) -> Result<PgConnection, Error> {
-        let connected = tokio::time::timeout(ANSWER_MAX, PgConnection::connect(&self.url)).await;
-        connected
-            .map_err(|error| Error::new(ErrorKind::Store, "no answer").with_source(error))?
-            .map_err(failed)
+impl PostgresSide {
+    pub(crate) async fn make(databases: Vec<Database>, env: &Env) -> Result<Self, Error> {
+        for database in &databases {
+            let mut connection = connect(&database.url).await?;
+            sqlx::query(TABLE).execute(&mut connection).await.map_err(failed)?;
+        }
+        Ok(Self { databases, env: env.clone() })
     }
+}
+
+/// One more database on the server, by the address of the first.
+pub(crate) async fn second(url: &str) -> Result<String, Error> {
+    let mut connection = connect(url).await?;
+    sqlx::query("CREATE DATABASE keylane_chaos_2").execute(&mut connection).await.map_err(failed)?;
+    let (server, _) = url.rsplit_once('/').unwrap_or((url, ""));
+    Ok(format!("{server}/keylane_chaos_2"))
+}
+
+async fn connect(url: &str) -> Result<PgConnection, Error> {
+    let connected = tokio::time::timeout(ANSWER_MAX, PgConnection::connect(url)).await;
+    connected.map_err(|error| Error::new(ErrorKind::Store, "no answer").with_source(error))?.map_err(failed)
 }
 
 #[async_trait]
 impl StoreSide for PostgresSide {
     fn config(&self, place: usize) -> String {
-        format!("[store.postgres]\nurl = {:?}\n", self.links[place])
+        match &self.databases[..] {
+            [one] => format!("[store.postgres]\nurl = {:?}\n", one.links[place]),
+            all => {
+                let urls: Vec<&String> = all.iter().map(|database| &database.links[place]).collect();
+                format!("[store.postgres]\nurls = {urls:?}\n")
+            }
+        }
     }
 
     async fn count(&self) -> Result<u64, Error> {
-        let mut connection = self.connect().await?;
-        let count = sqlx::query_scalar("SELECT count(*) FROM chaos_effects").fetch_one(&mut connection);
-        count.await.map(i64::cast_unsigned).map_err(failed)
+        let mut all = 0;
+        for database in &self.databases {
+            let mut connection = connect(&database.url).await?;
+            let count = sqlx::query_scalar("SELECT count(*) FROM chaos_effects").fetch_one(&mut connection);
+            all += count.await.map(i64::cast_unsigned).map_err(failed)?;
+        }
+        Ok(all)
     }
 
     async fn effects(&self) -> Result<Vec<Effect>, Error> {
-        let mut connection = self.connect().await?;
-        let rows: Vec<(String, i64, i64, i64, i64, i64)> =
-            sqlx::query_as("SELECT id, token, worker, part, place, at FROM chaos_effects ORDER BY sequence")
-                .fetch_all(&mut connection)
-                .await
-                .map_err(failed)?;
-        let effect = |(id, token, worker, part, place, at): (_, i64, i64, i64, i64, i64)| Effect {
-            id,
-            token: token.cast_unsigned(),
-            worker: u32::try_from(worker).unwrap_or_default(),
-            place: (u32::try_from(part).unwrap_or_default(), place.cast_unsigned()),
-            at: at.cast_unsigned(),
-        };
-        Ok(rows.into_iter().map(effect).collect())
+        let mut effects = Vec::new();
+        for database in &self.databases {
+            let mut connection = connect(&database.url).await?;
+            let rows: Vec<(String, i64, i64, i64, i64, i64)> = sqlx::query_as(
+                "SELECT id, token, worker, part, place, at FROM chaos_effects ORDER BY sequence",
+            )
+            .fetch_all(&mut connection)
+            .await
+            .map_err(failed)?;
+            let effect = |(id, token, worker, part, place, at): (_, i64, i64, i64, i64, i64)| Effect {
+                id,
+                token: token.cast_unsigned(),
+                worker: u32::try_from(worker).unwrap_or_default(),
+                place: (u32::try_from(part).unwrap_or_default(), place.cast_unsigned()),
+                at: at.cast_unsigned(),
+            };
+            effects.extend(rows.into_iter().map(effect));
+        }
+        Ok(effects)
     }
 
-    async fn open(&self) -> Result<Arc<dyn Store>, Error> {
-        let config = PostgresConfig { url: Some(self.url.clone().into()), ..PostgresConfig::default() };
-        Postgres::new().open(config, &self.env).await
+    async fn open(&self) -> Result<Vec<Arc<dyn Store>>, Error> {
+        let config = match &self.databases[..] {
+            [one] => PostgresConfig { url: Some(one.url.clone().into()), ..PostgresConfig::default() },
+            all => {
+                let urls = all.iter().map(|database| database.url.clone().into()).collect();
+                PostgresConfig { urls: Some(urls), ..PostgresConfig::default() }
+            }
+        };
+        Postgres::new().open_all(config, &self.env).await
     }
 
     async fn terminate(&self) -> Result<(), Error> {
-        let mut connection = self.connect().await?;
+        let mut connection = connect(&self.databases[0].url).await?;
         sqlx::query(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-             WHERE datname = current_database() AND pid <> pg_backend_pid()",
+             WHERE datname IS NOT NULL AND pid <> pg_backend_pid()",
         )
         .execute(&mut connection)
         .await
@@ -115,8 +148,13 @@ impl StoreSide for PostgresSide {
     }
 
     async fn answers(&self) -> bool {
-        let Ok(mut connection) = self.connect().await else { return false };
-        sqlx::query("SELECT 1").execute(&mut connection).await.is_ok()
+        for database in &self.databases {
+            let Ok(mut connection) = connect(&database.url).await else { return false };
+            if sqlx::query("SELECT 1").execute(&mut connection).await.is_err() {
+                return false;
+            }
+        }
+        true
     }
 }
 

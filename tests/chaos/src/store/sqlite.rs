@@ -87,9 +87,9 @@ impl StoreSide for SqliteSide {
         Ok(rows.into_iter().map(effect).collect())
     }
 
-    async fn open(&self) -> Result<Arc<dyn Store>, Error> {
+    async fn open(&self) -> Result<Vec<Arc<dyn Store>>, Error> {
         let config = SqliteConfig { path: self.path.display().to_string(), ..SqliteConfig::default() };
-        Sqlite.open(config, &self.env).await
+        Ok(vec![Sqlite.open(config, &self.env).await?])
     }
 }
 

@@ -59,13 +59,13 @@ pub async fn work(args: WorkerArgs) -> Result<(), Error> {
     let runtime = runtime.broker(keylane_rabbitmq::RabbitMq);
     match args.store {
         #[cfg(feature = "postgres")]
-        StoreKind::Postgres => {
+        StoreKind::Postgres | StoreKind::Postgres2 => {
             use keylane_postgres::Postgres;
             let routes = handler::routes::<Postgres>(scene, lines);
             runtime.store(Postgres::new()).subscription(SUBSCRIPTION, routes).run().await
         }
         #[cfg(not(feature = "postgres"))]
-        StoreKind::Postgres => Err(crate::driver::missing("postgres")),
+        StoreKind::Postgres | StoreKind::Postgres2 => Err(crate::driver::missing("postgres")),
         StoreKind::Sqlite => {
             let routes = handler::routes::<Sqlite>(scene, lines);
             runtime.store(Sqlite).subscription(SUBSCRIPTION, routes).run().await
