@@ -103,7 +103,7 @@ mutants! {
         "migrations/0002_sessions.sql": "wanted_at = coalesce(v_claim.wanted_at, clock_timestamp())" => "wanted_at = clock_timestamp()";
         ["claim_after_handover_limit"];
     "postgres" "postgres-s9-last-comes-first" "S9": "a lease is kept for who waited last";
-        "migrations/0003_leases.sql": "ORDER BY w.place LIMIT 1" => "ORDER BY w.place DESC LIMIT 1";
+        "migrations/0009_leases.sql": "ORDER BY w.place LIMIT 1" => "ORDER BY w.place DESC LIMIT 1";
         ["freed_lease_is_kept"];
     "postgres" "postgres-l1-older-generations" "L1": "only the open generation of the ledger is looked into";
         "migrations/0007_looks.sql": "CONTINUE WHEN NOT EXISTS (\n                SELECT FROM unnest(p_id) i" => "CONTINUE WHEN true OR NOT EXISTS (\n                SELECT FROM unnest(p_id) i";

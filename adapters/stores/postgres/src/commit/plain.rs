@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use keylane::store::{CommitEvent, Fate, Judge, Verdict};
+use keylane::store::{CommitEvent, Fate, HoldCommit, Judge, Verdict};
 use sqlx::Row;
 use uuid::Uuid;
 
@@ -60,6 +60,10 @@ impl Plan {
     /// `None`: the group must go the longer way.
     pub(super) fn make(attempt: &Attempt<'_>) -> Option<Self> {
         let course = attempt.course;
+        let marks = |hold: &HoldCommit| hold.lease().is_some_and(|lease| lease.give_back && lease.marks > 0);
+        if course.group.holds.iter().any(marks) {
+            return None;
+        }
         let (facts, versions) = assumed(attempt)?;
         let mut judge = Judge::new(attempt.store.database.env(), course, &facts, attempt.units.start);
         for unit in attempt.units.clone() {
