@@ -61,7 +61,7 @@ impl Done {
 pub(super) struct Last {
     pub(super) positions: Vec<(usize, ClaimRef, Position)>,
     over: Vec<i32>,
-    /// Holds whose leases end with marks left, and how many (rule T1). A plain group has none.
+    /// Holds whose leases end with marks left, and how many (rule T1).
     unclean: Vec<(usize, i32)>,
 }
 
@@ -99,6 +99,13 @@ impl Last {
             .some_numbers(&hashes)
             .numbers(&partitions)
             .ints(&self.over)
+    }
+
+    /// Two parameters.
+    pub(super) fn bind_unclean<P: Parameters>(&self, parameters: P) -> P {
+        let (holds, marks): (Vec<_>, Vec<_>) =
+            self.unclean.iter().map(|(at, marks)| (counted(*at), *marks)).unzip();
+        parameters.ints(&holds).ints(&marks)
     }
 
     fn bind_all<P: Parameters>(&self, parameters: P, attempt: &Attempt<'_>, held: &[bool], guard: bool) -> P {
@@ -148,7 +155,8 @@ pub(super) async fn write(
     Ok(End { fates, positions: last.positions, done })
 }
 
-/// The same with the commit behind it, in one message: what raises before leaves nothing to commit.
+/// The same with the commit behind it, in one message: what raises before leaves nothing to commit. No lease of it ends
+/// with marks left.
 pub(super) async fn write_and_commit(
     attempt: &Attempt<'_>,
     link: &mut Link<'_>,
