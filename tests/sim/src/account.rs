@@ -6,7 +6,7 @@
 //! - A handler saw the effects of all earlier events of its key, but for those that are dead; not where it
 //!   asked to run ahead of them.
 //! - Nothing is dead but what was tried as often as its row says, and failed each time: trouble burns nothing.
-//!   What kills its worker is dead of that, and nobody else is; it is so after as many deaths as it may, and the one
+//!   What kills its worker is dead of that, and nobody else is; it is so after as many deaths as it may, and those
 //!   before that nobody could foresee (rule T1).
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,8 +17,8 @@ use crate::event::Event;
 use crate::history::Seen;
 use crate::mix::{ATTEMPTS_MAX, CRASHES_MAX, Mix};
 
-/// Nothing was marked before the first time.
-const KILLS_MAX: u32 = CRASHES_MAX + 1;
+/// Nothing was marked before the first time, of each of the two copies that a producer may have published.
+const KILLS_MAX: u32 = CRASHES_MAX + 2;
 
 /// What a seed left behind.
 pub(crate) struct Account {

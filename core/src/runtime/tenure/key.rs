@@ -46,7 +46,7 @@ impl OfKey {
         self.kept
     }
 
-    /// One more event under it; true when it is to be marked before it runs.
+    /// One more event under it; true when it is to be marked before it runs, if it may have been begun before.
     pub(crate) fn comes(&self) -> bool {
         let left = |left: usize| left.checked_sub(1);
         self.marks_to_come.fetch_update(Ordering::Relaxed, Ordering::Relaxed, left).is_ok()
