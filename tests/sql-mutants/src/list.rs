@@ -113,7 +113,7 @@ mutants! {
         ["a4_"];
     "postgres" "postgres-c1-ended-token-ignored" "C1": "a lease is ended by its owner, whatever its token";
         "migrations/0009_leases.sql": "AND k.token = e.number AND (k.owner" => "AND (k.owner";
-        ["lease_of_ones_own"];
+        ["commit_gives_leases_back"];
     "postgres" "postgres-t1-marks-forgotten" "T1": "who gives an unclean lease back leaves it clean";
         "migrations/0009_leases.sql": "SET owner = NULL, marks = least(l.marks, e.marks)\n" => "SET marks = 0\n";
         ["marks_of_a_lease"];

@@ -216,6 +216,9 @@ pub async fn commit_gives_leases_back<H: Harness>(harness: &H) {
     let lease = b.lease("k").await;
     assert_eq!(b.commit(Group::ending(&lease)).await.written, [0], "without events");
     assert_eq!(b.commit(Group::ending(&lease)).await.written, [0; 0], "once");
+    let anew = b.lease("k").await;
+    assert_eq!(b.commit(Group::ending(&lease)).await.written, [0; 0], "by its token");
+    assert_eq!(b.leases().await, [anew]);
     in_parts(harness, &a).await;
 }
 
