@@ -81,6 +81,11 @@ fn sim_seeds_that_were_broken_are_mended() {
         (Profile::Queue, 1314),
         // A worker that had left in order was counted as one that waits (S9).
         (Profile::Queue, 200_056),
+        // Who gave a lease back that somebody else had left uncleanly left it clean, and the one that kills came unmarked
+        // to the next one (T1).
+        (Profile::Visibility, 310_662),
+        (Profile::Queue, 34),
+        (Profile::Ordered, 111),
     ] {
         mended(profile, Focus::Wide, seed);
     }

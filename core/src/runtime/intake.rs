@@ -57,11 +57,12 @@ pub(crate) fn take_in_leased(
     let items = deliveries.into_iter().map(|delivery| {
         let mut item = item_of(sub, &lobby, delivery.record, delivery.place, leases.nonce);
         item.ticket = Some(delivery.ticket);
+        item.again = delivery.attempt != Some(1);
         if by_id && item.envelope.meta.id.is_place() && item.history.is_none() {
             // What the next delivery of it will not be known by can't be handled once.
             item.ledger = None;
             item.history().dead = Some((Death::Undecodable, NO_ID.to_owned()));
-        } else if by_id && leases.local && delivery.attempt != Some(1) {
+        } else if by_id && leases.local && item.again {
             // Rule T1: no lease says that somebody died with it, but it was handed over before.
             item.history().mark = Mark::Wanted;
         }
@@ -298,6 +299,7 @@ fn item_of(
         ticket: None,
         flying: false,
         aside: false,
+        again: true,
         history,
     }
 }

@@ -26,6 +26,8 @@ pub(crate) struct Item {
     pub(crate) flying: bool,
     /// Counts as waiting instead of in flight.
     pub(crate) aside: bool,
+    /// The broker does not say that this is the first time that it hands it over: it may have been begun.
+    pub(crate) again: bool,
     /// What most events don't have: tries, a verdict before its turn, a parked row.
     pub(crate) history: Option<Box<History>>,
 }

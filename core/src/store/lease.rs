@@ -29,9 +29,10 @@ pub enum LeaseAnswer {
     Granted {
         /// The grant's token.
         token: u64,
-        /// Who had it before did not give it back, be it this session itself: what was begun of the key
-        /// may have been begun before (rule T1).
-        unclean: bool,
+        /// Rule T1: so many of the key's next events may have been begun before, by someone whose end was not clean,
+        /// and are marked before they run. 0: whoever had the key ended in order. `u32::MAX`: who had it last did
+        /// not give it back, be it this session itself.
+        marks: u32,
     },
     /// A live session has it, or it is kept for one that waits longer. This session waits for it from now
     /// on; [`Store::freed`](super::Store::freed) tells when to ask again.
@@ -45,6 +46,9 @@ pub struct LeaseCommit {
     pub lease: LeaseRef,
     /// It ends with this transaction, if every event of it in the group is over then; also without events.
     pub give_back: bool,
+    /// Where it ends: so many of the marks that it was granted with are still to be made (rule T1). The next owner is
+    /// told of them, of no more than came with the grant: `u32::MAX` leaves them as they were.
+    pub marks: u32,
 }
 
 /// What makes a session the only one to run a key: the claim of its partition, or its lease.

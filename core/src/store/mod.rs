@@ -93,6 +93,9 @@ use crate::error::Error;
 /// - `contended_leases_are_told`: renewals and commits of the owner report leases that others wait for.
 /// - `leases_are_listed`: what a session holds, for the comparison with its lanes (S7).
 /// - `tries_come_with_admission`: of a leased event, by its id, and go with its end, be it as a duplicate.
+/// - `marks_of_a_lease_pass_on`: a lease of a dead session is granted with all marks to be made (T1), and one that was
+///   given back with marks left with those, never with more than came with its grant: whether somebody waits for it,
+///   did and is gone, or nobody does. With none left it is clean.
 /// - `released_letters_reach_who_asks`: of subscriptions without partitions, to every session that asks for them in its
 ///   renewal, until it is done (P3).
 ///

@@ -6,7 +6,8 @@
 //! - A handler saw the effects of all earlier events of its key, but for those that are dead; not where it
 //!   asked to run ahead of them.
 //! - Nothing is dead but what was tried as often as its row says, and failed each time: trouble burns nothing.
-//!   What kills its worker is dead of that, and nobody else is (rule T1).
+//!   What kills its worker is dead of that, and nobody else is; it is so after as many deaths as it may, and those
+//!   before that nobody could foresee (rule T1).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,6 +16,9 @@ use keylane::store::{Death, Parked, Reason};
 use crate::event::Event;
 use crate::history::Seen;
 use crate::mix::{ATTEMPTS_MAX, CRASHES_MAX, Mix};
+
+/// Nothing was marked before the first time, of each of the two copies that a producer may have published.
+const KILLS_MAX: u32 = CRASHES_MAX + 2;
 
 /// What a seed left behind.
 pub(crate) struct Account {
@@ -62,6 +66,11 @@ impl Account {
                     wrong.push(format!("of {right} and {event}, {conflicts} are dead as a conflict"));
                 }
             }
+        }
+        // With narrow budgets more events of its key than are marked may come before it does again.
+        let wide = !mix.narrow && !mix.hot;
+        for (event, kills) in seen.kills.iter().filter(|(_, kills)| wide && **kills > KILLS_MAX) {
+            wrong.push(format!("{event} killed {kills} workers, and may kill {KILLS_MAX}"));
         }
         self.looks(mix, &dead, seen, &mut wrong);
         wrong

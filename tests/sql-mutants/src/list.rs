@@ -78,6 +78,9 @@ mutants! {
     "sqlite" "sqlite-s9-not-kept" "S9": "a lease that somebody waited for is anybody's";
         "src/lease/take.rs": "l.kept_until_us > clock.us AS turn" => "0 AS turn";
         ["freed_lease_is_kept"];
+    "sqlite" "sqlite-t1-marks-forgotten" "T1": "who gives an unclean lease back leaves it clean";
+        "src/lease/back.rs": "AND l.marks > 0 AND e.value ->> 1 > 0" => "AND 1 = 0";
+        ["marks_of_a_lease"];
     "sqlite" "sqlite-l2-position-forgotten" "L2": "a release forgets the position";
         "src/claim.rs": "repositioned = 0, clean = ?1" => "repositioned = 0, base = NULL, clean = ?1";
         ["release_keeps_position", "claim_brings_position"];
@@ -103,8 +106,17 @@ mutants! {
         "migrations/0002_sessions.sql": "wanted_at = coalesce(v_claim.wanted_at, clock_timestamp())" => "wanted_at = clock_timestamp()";
         ["claim_after_handover_limit"];
     "postgres" "postgres-s9-last-comes-first" "S9": "a lease is kept for who waited last";
-        "migrations/0003_leases.sql": "ORDER BY w.place LIMIT 1" => "ORDER BY w.place DESC LIMIT 1";
+        "migrations/0009_leases.sql": "ORDER BY w.place LIMIT 1" => "ORDER BY w.place DESC LIMIT 1";
         ["freed_lease_is_kept"];
+    "postgres" "postgres-a4-token-of-before-the-wait" "A4": "who waited for another's lease keeps the token that it drew before";
+        "migrations/0009_leases.sql": "AND e.next <> e.token + 1;" => "AND false;";
+        ["a4_"];
+    "postgres" "postgres-c1-ended-token-ignored" "C1": "a lease is ended by its owner, whatever its token";
+        "migrations/0009_leases.sql": "AND k.token = e.number AND (k.owner" => "AND (k.owner";
+        ["commit_gives_leases_back"];
+    "postgres" "postgres-t1-marks-forgotten" "T1": "who gives an unclean lease back leaves it clean";
+        "migrations/0009_leases.sql": "SET owner = NULL, marks = least(l.marks, e.marks)\n" => "SET marks = 0\n";
+        ["marks_of_a_lease"];
     "postgres" "postgres-l1-older-generations" "L1": "only the open generation of the ledger is looked into";
         "migrations/0007_looks.sql": "CONTINUE WHEN NOT EXISTS (\n                SELECT FROM unnest(p_id) i" => "CONTINUE WHEN true OR NOT EXISTS (\n                SELECT FROM unnest(p_id) i";
         ["l1_"];

@@ -1,5 +1,7 @@
 //! Admission: leases are taken, then it is read what is known of a batch; in one round trip.
 
+use std::collections::BTreeMap;
+
 use keylane::env::Timestamp;
 use keylane::event::PayloadHash;
 use keylane::store::{Admission, AdmitBatch, AdmitEvent, Admitted, AttemptRow, LeaseAnswer, SessionId};
@@ -11,7 +13,7 @@ use uuid::Uuid;
 
 use crate::PostgresStore;
 use crate::numbers::{small, unsigned};
-use crate::{id, wants};
+use crate::{id, lease, wants};
 
 /// A key is part of an index, whose rows have a greatest length.
 pub(crate) const KEY_MAX: usize = 2000;
@@ -42,14 +44,23 @@ pub(crate) async fn admit(store: &PostgresStore, batch: &AdmitBatch) -> Result<A
             .bind(leased)
             .fetch_one(&mut *link)
             .await;
-        row.map_err(|error| link.broke("could not admit events", error))
+        let row = row.map_err(|error| link.broke("could not admit events", error))?;
+        let marks = lease::marks(store, &mut link, batch, scope, &unclean(batch, &row)).await?;
+        Ok((row, marks))
     };
     let admitted = admitted.await;
-    let row = link.end(admitted).await?;
-    Ok(Admitted { leases: answers(batch, &row)?, events: admissions(&batch.events, &row)? })
+    let (row, marks) = link.end(admitted).await?;
+    Ok(Admitted { leases: answers(batch, &row, &marks)?, events: admissions(&batch.events, &row)? })
 }
 
-fn answers(batch: &AdmitBatch, row: &PgRow) -> Result<Vec<LeaseAnswer>, Error> {
+/// The keys that were granted with marks to be made.
+fn unclean<'b>(batch: &'b AdmitBatch, row: &PgRow) -> Vec<&'b [u8]> {
+    let uncleans: Vec<Option<bool>> = row.get::<Option<_>, _>("uncleans").unwrap_or_default();
+    let keys = batch.leases.iter().zip(uncleans);
+    keys.filter(|(_, unclean)| unclean.unwrap_or(false)).map(|(key, _)| &key[..]).collect()
+}
+
+fn answers(batch: &AdmitBatch, row: &PgRow, marks: &BTreeMap<i64, u32>) -> Result<Vec<LeaseAnswer>, Error> {
     let tokens: Vec<Option<i64>> = row.get::<Option<_>, _>("tokens").unwrap_or_default();
     let uncleans: Vec<Option<bool>> = row.get::<Option<_>, _>("uncleans").unwrap_or_default();
     if tokens.len() != batch.leases.len() {
@@ -59,7 +70,11 @@ fn answers(batch: &AdmitBatch, row: &PgRow) -> Result<Vec<LeaseAnswer>, Error> {
         ));
     }
     let answers = tokens.into_iter().zip(uncleans).map(|(token, unclean)| match token {
-        Some(token) => LeaseAnswer::Granted { token: unsigned(token), unclean: unclean.unwrap_or(true) },
+        Some(token) => {
+            let known = marks.get(&token).copied();
+            let marks = if unclean.unwrap_or(true) { known.unwrap_or(u32::MAX) } else { 0 };
+            LeaseAnswer::Granted { token: unsigned(token), marks }
+        }
         None => LeaseAnswer::Taken,
     });
     Ok(answers.collect())

@@ -1,11 +1,14 @@
 //! Leases: what a session holds. They are taken by admission and given back by commits.
 
+use std::collections::BTreeMap;
+
 use keylane::Error;
-use keylane::store::{LeaseKey, LeaseRef, SessionId};
+use keylane::store::{AdmitBatch, LeaseKey, LeaseRef, SessionId};
 use sqlx::Row;
 
 use crate::PostgresStore;
-use crate::numbers::unsigned;
+use crate::database::Link;
+use crate::numbers::{self, unsigned};
 
 /// S7: for the comparison with the lanes.
 pub(crate) async fn leases(store: &PostgresStore, session: SessionId) -> Result<Vec<LeaseRef>, Error> {
@@ -26,4 +29,24 @@ pub(crate) async fn leases(store: &PostgresStore, session: SessionId) -> Result<
         leases.push(LeaseRef { lease, token: unsigned(row.get("token")) });
     }
     Ok(leases)
+}
+
+/// T1: the marks that are to be made under leases that were granted uncleanly a moment ago, by their tokens. Rare: who
+/// had them died.
+pub(crate) async fn marks(
+    store: &PostgresStore,
+    link: &mut Link<'_>,
+    batch: &AdmitBatch,
+    scope: i32,
+    keys: &[&[u8]],
+) -> Result<BTreeMap<i64, u32>, Error> {
+    if keys.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let sql = store.database.sql(
+        "SELECT l.token, l.marks FROM {keylane}.leases l WHERE l.scope = $1 AND l.key = ANY ($2) AND l.owner = $3",
+    );
+    let rows = sql.query().bind(scope).bind(keys).bind(batch.session.0).fetch_all(&mut **link).await;
+    let rows = rows.map_err(|error| link.broke("could not read the marks of leases", error))?;
+    Ok(rows.iter().map(|row| (row.get("token"), numbers::marks(row.get("marks")))).collect())
 }

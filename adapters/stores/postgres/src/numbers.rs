@@ -23,6 +23,16 @@ pub(crate) fn small(number: i64) -> Result<u32, Error> {
         .map_err(|_| Error::new(ErrorKind::Corrupt, format!("{number} is stored as a small number")))
 }
 
+/// Marks of a lease; all of them are the greatest number here as there.
+pub(crate) fn marked(marks: u32) -> i32 {
+    i32::try_from(marks).unwrap_or(i32::MAX)
+}
+
+/// What [`marked`] made of them.
+pub(crate) fn marks(marked: i32) -> u32 {
+    u32::try_from(marked).ok().filter(|_| marked < i32::MAX).unwrap_or(u32::MAX)
+}
+
 pub(crate) fn partition(number: i64) -> Result<Partition, Error> {
     small(number)
 }

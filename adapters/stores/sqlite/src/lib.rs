@@ -67,8 +67,11 @@ pub struct SqliteStore {
 }
 
 /// The component's migrations, one file a version.
-const MIGRATIONS: &[database::Migration] =
-    &[(1, include_str!("../migrations/0001_store.sql")), (2, include_str!("../migrations/0002_leases.sql"))];
+const MIGRATIONS: &[database::Migration] = &[
+    (1, include_str!("../migrations/0001_store.sql")),
+    (2, include_str!("../migrations/0002_leases.sql")),
+    (3, include_str!("../migrations/0003_marks.sql")),
+];
 
 impl SqliteStore {
     /// The store in a database that is open already, its tables brought to this release's version. The

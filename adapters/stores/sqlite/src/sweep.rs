@@ -62,8 +62,8 @@ async fn forget_left_behind(
         (
             "DELETE FROM keylane_leases AS l
              WHERE scope IN (SELECT id FROM keylane_scopes WHERE subscription = ?1)
-                AND granted_us <= (SELECT us FROM keylane_clock) - ?2 AND owner IS NOT NULL
-                AND owner NOT IN (SELECT id FROM keylane_sessions)
+                AND granted_us <= (SELECT us FROM keylane_clock) - ?2
+                AND NOT EXISTS (SELECT 1 FROM keylane_sessions s WHERE s.id = l.owner)
                 AND NOT EXISTS (SELECT 1 FROM keylane_lease_waits w WHERE w.scope = l.scope AND w.key = l.key)",
             "leases",
         ),

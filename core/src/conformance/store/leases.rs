@@ -154,7 +154,7 @@ async fn finished_when_granted<H: Harness>(
             Some(first) => first,
             None => b.admit_with(&[key], vec![leased(id, Some(0))]).await,
         };
-        let granted = matches!(admitted.leases[0], LeaseAnswer::Granted { unclean: false, .. });
+        let granted = matches!(admitted.leases[0], LeaseAnswer::Granted { marks: 0, .. });
         assert!(granted || admitted.leases[0] == LeaseAnswer::Taken, "{admitted:?}");
         let told = (granted, admitted.events[0] == Admission::Finished);
         assert_ne!(told, (true, false), "the lease of {key} was won, and {id} is told as {admitted:?}");
@@ -216,6 +216,9 @@ pub async fn commit_gives_leases_back<H: Harness>(harness: &H) {
     let lease = b.lease("k").await;
     assert_eq!(b.commit(Group::ending(&lease)).await.written, [0], "without events");
     assert_eq!(b.commit(Group::ending(&lease)).await.written, [0; 0], "once");
+    let anew = b.lease("k").await;
+    assert_eq!(b.commit(Group::ending(&lease)).await.written, [0; 0], "by its token");
+    assert_eq!(b.leases().await, [anew]);
     in_parts(harness, &a).await;
 }
 

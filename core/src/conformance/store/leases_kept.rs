@@ -38,7 +38,7 @@ pub async fn tries_come_with_admission<H: Harness>(harness: &H) {
     let asked = ["y", "x"].map(|id| leased(id, Some(0))).to_vec();
     let admitted = b.admit_with(&["k"], asked).await;
     assert_eq!(admitted.events, [has(started), newest]);
-    let LeaseAnswer::Granted { token, unclean: true } = admitted.leases[0] else { panic!("{admitted:?}") };
+    let LeaseAnswer::Granted { token, marks: u32::MAX } = admitted.leases[0] else { panic!("{admitted:?}") };
     let lease = LeaseRef { token, ..lease };
 
     // Whether a row is left shows where no ledger is asked.
@@ -56,6 +56,56 @@ pub async fn tries_come_with_admission<H: Harness>(harness: &H) {
     assert_eq!(b.knows(left()).await, [has(attempt_row(4, "x", 1)), Admission::Fresh]);
     assert_eq!(b.fates(Group::under(&lease).event(keyed(4, "x", "k"))).await, [Fate::Duplicate]);
     assert_eq!(b.knows(left()).await, [const { Admission::Fresh }; 2], "a duplicate's end is one");
+}
+
+/// With those that are left, never with more than came with the grant; whether somebody waits for it, did and is gone, or
+/// nobody does. It is clean when none is left.
+pub async fn marks_of_a_lease_pass_on<H: Harness>(harness: &H) {
+    let [a, b, c] = [worker(harness, "a").await, worker(harness, "b").await, worker(harness, "c").await];
+    let dying = worker(harness, "dying").await;
+    dying.admit_with(&["k", "l"], Vec::new()).await;
+    dying.close().await;
+    // Nobody waits. One that knows nothing of the grant says that all are left, one that ended events says how many.
+    let (lease, marks) = a.lease_with_marks("k").await;
+    assert_eq!(marks, u32::MAX, "its owner died");
+    a.commit(Group::ending_with(&lease, u32::MAX)).await;
+    for (left, told) in [(7, u32::MAX), (9, 7), (u32::MAX, 7), (3, 7)] {
+        let (lease, marks) = b.lease_with_marks("k").await;
+        assert_eq!(marks, told);
+        let ends = Group::ending_with(&lease, left).event(keyed(left.into(), &format!("x{left}"), "k"));
+        assert_eq!(b.commit(ends).await.written, [0]);
+    }
+    a.store.sweep("billing", Duration::from_secs(3600)).await.expect("a sweep");
+    // Somebody waits: who was first, who comes after it, and one that is gone before its turn.
+    let (lease, marks) = a.lease_with_marks("k").await;
+    assert_eq!(marks, 3, "none of them were made in between");
+    b.waits_for("k").await;
+    a.commit(Group::ending_with(&lease, 2)).await;
+    a.waits_for("k").await;
+    let (lease, marks) = b.lease_with_marks("k").await;
+    assert_eq!(marks, 2);
+    b.commit(Group::ending_with(&lease, u32::MAX)).await;
+    let leaving = worker(harness, "leaving").await;
+    leaving.waits_for("k").await;
+    a.close().await;
+    leaving.close().await;
+    let (lease, marks) = b.lease_with_marks("k").await;
+    assert_eq!(marks, 2, "whom it was kept for is gone");
+    let group = Group::ending_with(&lease, 1).event(tried(0, "y", 1));
+    assert_eq!(b.commit(group).await.written, [0; 0], "it did not end");
+    assert_eq!(b.lease_with_marks("k").await.1, u32::MAX, "one's own, not given back");
+    b.close().await;
+
+    // Of one that was dead and is clean by now nothing is left, whatever is said.
+    let (lease, _) = c.lease_after("l").await;
+    c.commit(Group::ending(&lease)).await;
+    let lease = c.lease("l").await;
+    c.commit(Group::ending_with(&lease, u32::MAX)).await;
+    let lease = c.lease("l").await;
+    let other = c.lease("m").await;
+    c.commit(Group::ending_with(&lease, 5).and_lease(&other, true)).await;
+    c.lease("l").await;
+    c.lease("m").await;
 }
 
 /// To every session that asks for their subscription in its renewal, until it is done (rule P3).
@@ -96,6 +146,11 @@ pub async fn sweep_forgets_what_nobody_came_back_to<H: Harness>(harness: &H) {
     let a = worker(harness, "a").await;
     let b = worker(harness, "b").await;
     let held = b.lease("held").await;
+    let gone = worker(harness, "gone").await;
+    gone.lease("rest").await;
+    gone.close().await;
+    let (rest, _) = b.lease_after("rest").await;
+    b.commit(Group::ending_with(&rest, 5)).await;
     let old = a.lease("old").await;
     a.commit(Group::under(&old).event(tried(0, "x", 1))).await;
     a.close().await;
@@ -123,6 +178,7 @@ pub async fn sweep_forgets_what_nobody_came_back_to<H: Harness>(harness: &H) {
     .await;
     let (_, unclean) = b.lease_after("old").await;
     assert!(!unclean, "older than the tries that are forgotten");
+    b.lease("rest").await;
     assert_eq!(
         b.fates(Group::under(&held).event(keyed(1, "y", "held"))).await,
         [Fate::Committed],

@@ -133,7 +133,7 @@ pub async fn freed_lease_is_kept_for_who_waited<H: Harness>(harness: &H) {
     let taken = patience::until(&harness.env(), "the turn passes on", PATIENCE, async || {
         late.renewed(&[]).await;
         match b.ask_lease(billing(), "l").await {
-            LeaseAnswer::Granted { token, unclean: false } => Some(token),
+            LeaseAnswer::Granted { token, marks: 0 } => Some(token),
             LeaseAnswer::Granted { .. } => panic!("it was given back"),
             LeaseAnswer::Taken => None,
         }

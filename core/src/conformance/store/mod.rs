@@ -43,7 +43,8 @@ pub use leases::{
     token_only_grows,
 };
 pub use leases_kept::{
-    released_letters_reach_who_asks, sweep_forgets_what_nobody_came_back_to, tries_come_with_admission,
+    marks_of_a_lease_pass_on, released_letters_reach_who_asks, sweep_forgets_what_nobody_came_back_to,
+    tries_come_with_admission,
 };
 pub use leases_waiting::{
     contended_leases_are_told, freed_lease_is_kept_for_who_waited, freed_wakes_who_waits,
@@ -144,6 +145,7 @@ macro_rules! store_conformance {
             contended_leases_are_told
             leases_are_listed
             tries_come_with_admission
+            marks_of_a_lease_pass_on
             released_letters_reach_who_asks
             admit_finds_finished
             admit_finds_conflict

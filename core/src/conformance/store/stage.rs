@@ -196,8 +196,14 @@ impl Group {
 
     /// One more lease, of a greater key; its events are those added until the next one.
     pub(super) fn and_lease(mut self, lease: &LeaseRef, give_back: bool) -> Self {
-        self.holds.push(Holding::Lease(LeaseCommit { lease: lease.clone(), give_back }));
+        self.holds.push(Holding::Lease(LeaseCommit { lease: lease.clone(), give_back, marks: 0 }));
         self
+    }
+
+    /// A group over one lease, which is given back with marks left to be made.
+    pub(super) fn ending_with(lease: &LeaseRef, marks: u32) -> Self {
+        let lease = LeaseCommit { lease: lease.clone(), give_back: true, marks };
+        Self { holds: vec![Holding::Lease(lease)], ..Self::default() }
     }
 
     /// A unit of one event.

@@ -51,9 +51,15 @@ impl Worker {
 
     /// A lease that is free, with whether the end before was unclean.
     pub(super) async fn lease_after(&self, key: &str) -> (LeaseRef, bool) {
+        let (lease, marks) = self.lease_with_marks(key).await;
+        (lease, marks > 0)
+    }
+
+    /// A lease that is free, with the marks that are to be made.
+    pub(super) async fn lease_with_marks(&self, key: &str) -> (LeaseRef, u32) {
         match self.ask_lease(billing(), key).await {
-            LeaseAnswer::Granted { token, unclean } => {
-                (LeaseRef { lease: lease_key(billing(), key), token }, unclean)
+            LeaseAnswer::Granted { token, marks } => {
+                (LeaseRef { lease: lease_key(billing(), key), token }, marks)
             }
             LeaseAnswer::Taken => panic!("{}: the free lease of {key} is said to be taken", self.name),
         }
@@ -82,8 +88,9 @@ impl Worker {
                 Err(error) => panic!("{error:?}"),
             };
             match answer {
-                LeaseAnswer::Granted { token, unclean } => {
-                    Some((LeaseRef { lease: lease_key(billing(), key), token }, unclean))
+                LeaseAnswer::Granted { token, marks } => {
+                    assert!(marks == 0 || marks == u32::MAX, "as many as may be in flight: {marks}");
+                    Some((LeaseRef { lease: lease_key(billing(), key), token }, marks > 0))
                 }
                 LeaseAnswer::Taken => None,
             }

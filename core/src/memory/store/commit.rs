@@ -149,7 +149,7 @@ impl<'g> Run<'g> {
         self.given_back = self.group.given_back(&self.fates, |hold| self.held[hold]);
         for at in &self.given_back {
             if let Some(lease) = self.group.holds[*at].lease() {
-                tx.give_back(&lease.lease.lease);
+                tx.give_back(&lease.lease.lease, lease.marks);
             }
         }
         Ok(match tx.harden() {

@@ -6,13 +6,13 @@ use super::state::State;
 use crate::env::Timestamp;
 use crate::store::{AttemptRow, LeaseAnswer, LeaseKey, LeaseRef, Scope, SessionId};
 
-/// A key's row; it exists only while somebody has the lease or waits for it.
+/// A key's row; it exists only while somebody has the lease or waits for it, or is to make marks.
 #[derive(Clone, Default)]
 pub(super) struct LeaseRow {
     owner: Option<SessionId>,
     token: u64,
-    /// Who had it did not give it back.
-    unclean: bool,
+    /// So many of its next events are to be marked before they run (rule T1).
+    marks: u32,
     /// When it was granted last.
     granted: Timestamp,
     /// In the order of their asking, each once, until they ask again and get it.
@@ -26,6 +26,13 @@ pub(super) struct LeaseRow {
 pub(super) struct Tried {
     pub(super) row: AttemptRow,
     pub(super) written: Timestamp,
+}
+
+impl LeaseRow {
+    /// Nobody has it or waits for it, and there is nothing to tell to the next one.
+    fn is_idle(&self) -> bool {
+        self.owner.is_none() && self.waiting.is_empty() && self.marks == 0
+    }
 }
 
 impl State {
@@ -47,7 +54,9 @@ impl State {
             LeaseAnswer::Taken
         } else {
             self.token += u64::from(!mutant!("a4-token-reused"));
-            row.unclean |= row.owner.is_some();
+            if row.owner.is_some() {
+                row.marks = u32::MAX;
+            }
             row.owner = Some(session);
             row.token = self.token;
             row.granted = now;
@@ -58,7 +67,7 @@ impl State {
             {
                 row.waiting[at..].rotate_left(1);
             }
-            LeaseAnswer::Granted { token: row.token, unclean: row.unclean }
+            LeaseAnswer::Granted { token: row.token, marks: row.marks }
         };
         self.leases.insert(key.clone(), row);
         answer
@@ -71,11 +80,14 @@ impl State {
         })
     }
 
-    /// Gives a lease back that is held: it is kept for who waited longest and still lives.
-    pub(super) fn give_back(&mut self, key: &LeaseKey, now: Timestamp) {
+    /// Gives a lease back that is held: it is kept for who waited longest and still lives. `marks` of those that it was
+    /// granted with are left for the next one to make.
+    pub(super) fn give_back(&mut self, key: &LeaseKey, marks: u32, now: Timestamp) {
         let Some(mut row) = self.leases.remove(key) else { return };
         row.waiting.retain(|session| self.sessions.contains_key(session));
-        if row.waiting.is_empty() {
+        row.marks = row.marks.min(marks);
+        row.owner = None;
+        if row.is_idle() {
             return;
         }
         let living = |session: &SessionId| self.sessions.get(session).filter(|row| row.expires > now);
@@ -85,8 +97,6 @@ impl State {
         } else {
             row.waiting.iter().find_map(living_first)
         };
-        row.owner = None;
-        row.unclean = false;
         let first = first.filter(|_| !mutant!("s9-not-kept"));
         row.kept = first.map(|(first, lifetime)| (first, now + lifetime / 3));
         self.leases.insert(key.clone(), row);
@@ -109,17 +119,17 @@ impl State {
         let sessions = &self.sessions;
         self.leases.retain(|_, row| {
             row.waiting.retain(|session| sessions.contains_key(session));
-            row.owner.is_some() || !row.waiting.is_empty()
+            !row.is_idle()
         });
     }
 
-    /// Leases whose owner is gone and whom nobody asked for that long: their events don't come again. And
-    /// tries of events that were not tried for that long.
+    /// Leases whose owner is gone, or was the last one, and whom nobody asked for that long: their events don't come
+    /// again. And tries of events that were not tried for that long.
     pub(super) fn sweep_leases(&mut self, subscription: &str, keep: Duration, now: Timestamp) {
         let sessions = &self.sessions;
         let meant = |scope: &Scope| *scope.subscription == *subscription;
         self.leases.retain(|key, row| {
-            let gone = row.owner.is_some_and(|owner| !sessions.contains_key(&owner));
+            let gone = row.owner.is_none_or(|owner| !sessions.contains_key(&owner));
             !(meant(&key.scope) && gone && row.waiting.is_empty() && now.since(row.granted) >= keep)
         });
         self.tries.retain(|(scope, _), kept| !meant(scope) || now.since(kept.written) < keep);
@@ -163,13 +173,13 @@ mod tests {
         let now = Timestamp::default();
         let owner = session(&mut state, 1, 60);
         state.take_lease(owner, &key, now);
-        state.give_back(&key, now);
+        state.give_back(&key, 0, now);
         assert!(state.leases.is_empty(), "given back, and nobody waits");
 
         let (waits, other) = (session(&mut state, 2, 6), session(&mut state, 3, 60));
         state.take_lease(owner, &key, now);
         state.take_lease(waits, &key, now);
-        state.give_back(&key, now);
+        state.give_back(&key, 0, now);
         assert_eq!(state.leases.len(), 1, "kept for who waits");
         state.close_session(waits);
         assert!(state.leases.is_empty(), "who waited was closed");
@@ -178,7 +188,7 @@ mod tests {
         state.take_lease(owner, &key, now);
         state.take_lease(waits, &key, now);
         let later = now + Duration::from_secs(7);
-        state.give_back(&key, later);
+        state.give_back(&key, 0, later);
         assert!(state.alive(waits, later).is_none());
         assert!(state.leases.is_empty(), "who waited was taken over");
 

@@ -163,9 +163,9 @@ impl MemoryTx {
     }
 
     /// A lease that this transaction's session holds.
-    pub(super) fn give_back(&mut self, key: &LeaseKey) {
+    pub(super) fn give_back(&mut self, key: &LeaseKey, marks: u32) {
         let before = self.state.leases.get(key).cloned();
-        self.state.give_back(key, self.now);
+        self.state.give_back(key, marks, self.now);
         self.journal.push(Undo::Lease(key.clone(), before));
     }
 

@@ -80,10 +80,10 @@ struct Answered {
 
 fn sort_out(sub: &Arc<Subscription>, leases: &Leases, answered: Answered) {
     let Answered { session, keys, items, answer } = answered;
-    let marks = sub.settings.budget.messages;
     let granted = keys.iter().zip(&answer.leases).map(|(key, answer)| match answer {
-        LeaseAnswer::Granted { token, unclean } => {
-            let marks = if *unclean { marks } else { 0 };
+        LeaseAnswer::Granted { token, marks } => {
+            // T1: no more than may have been in flight.
+            let marks = usize::try_from(*marks).unwrap_or(usize::MAX).min(sub.settings.budget.messages);
             leases.granted(session, key.clone(), *token, marks).map_or(Key::Stale, Key::Ours)
         }
         LeaseAnswer::Taken => Key::Taken,

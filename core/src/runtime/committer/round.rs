@@ -111,18 +111,23 @@ impl Round {
         at
     }
 
-    /// Rule S7: a key of which nothing is open but what this group ends gives its lease back with it. From
-    /// then on until the answer nothing joins it (rule S6).
-    fn seal(&self, units: &[Unit]) -> Vec<bool> {
+    /// How many events of each tenure end with these units.
+    fn ending(&self, units: &[Unit]) -> Vec<usize> {
         let mut ending = vec![0; self.tenures.len()];
         for event in units.iter().flat_map(|unit| &unit.events) {
             ending[event.hold] += usize::from(matches!(event.verdict, Verdict::Finish | Verdict::Park(_)));
         }
-        let seal = |(tenure, ending): (&Arc<Tenure>, usize)| {
+        ending
+    }
+
+    /// Rule S7: a key of which nothing is open but what this group ends gives its lease back with it. From
+    /// then on until the answer nothing joins it (rule S6).
+    fn seal(&self, ending: &[usize]) -> Vec<bool> {
+        let seal = |(tenure, ending): (&Arc<Tenure>, &usize)| {
             tenure.key().is_some_and(|of| !of.is_kept() && !of.is_over())
                 && !mutant!("s7-lease-is-not-given-back")
                 && !tenure.is_lost()
-                && tenure.seal(ending)
+                && tenure.seal(*ending)
         };
         self.tenures.iter().zip(ending).map(seal).collect()
     }
@@ -143,17 +148,22 @@ impl Round {
         for event in units.iter_mut().flat_map(|unit| unit.events.iter_mut()) {
             event.hold = place[event.hold];
         }
-        self.sealed = self.seal(&units);
-        let holds = self.tenures.iter().zip(&self.sealed).map(|(tenure, sealed)| hold_of(tenure, *sealed));
+        let ending = self.ending(&units);
+        self.sealed = self.seal(&ending);
+        let holds = self.tenures.iter().zip(&self.sealed).zip(ending);
+        let holds = holds.map(|((tenure, sealed), ending)| hold_of(tenure, *sealed, ending));
         CommitGroup { session: self.session, holds: holds.collect(), units }
     }
 }
 
 /// The tenure's part of a group; a partition's with all that is finished by now.
-fn hold_of(tenure: &Tenure, give_back: bool) -> HoldCommit {
+fn hold_of(tenure: &Tenure, give_back: bool, ending: usize) -> HoldCommit {
     match (tenure.partition(), tenure.hold()) {
         (Some(of), _) => HoldCommit::Claim(Box::new(of.snapshot())),
-        (None, Hold::Lease(lease)) => HoldCommit::Lease(LeaseCommit { lease, give_back }),
+        (None, Hold::Lease(lease)) => {
+            let marks = tenure.key().map_or(u32::MAX, |of| of.marks_left(ending));
+            HoldCommit::Lease(LeaseCommit { lease, give_back, marks })
+        }
         (None, Hold::Claim(_)) => unreachable!("only a partition has a claim"),
     }
 }

@@ -79,7 +79,8 @@ impl Key {
 pub(crate) fn enter(item: &mut Item, tenure: &Arc<Tenure>) {
     let before = std::mem::replace(&mut item.tenure, tenure.clone());
     before.ended(1);
-    if tenure.key().is_some_and(OfKey::comes) {
+    // T1: what was never handed over before nobody has begun, and a dead worker may leave thousands of keys.
+    if tenure.key().is_some_and(OfKey::comes) && item.again {
         item.history().mark = Mark::Wanted;
     }
 }

@@ -270,7 +270,7 @@ impl Leases {
     /// A tenure of a lease that nothing runs under, to give it back by.
     fn stray(&self, state: &State, lease: LeaseRef) -> Arc<Tenure> {
         let scene = self.of.scene(&state.cancelled);
-        Arc::new(Tenure::of_key(scene, self.subscription, OfKey::new(lease, 0)))
+        Arc::new(Tenure::of_key(scene, self.subscription, OfKey::stray(lease)))
     }
 
     /// Others wait for these keys: each is given up when it had its turn (rule S9). True when one is.

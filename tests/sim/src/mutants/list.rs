@@ -125,6 +125,7 @@ pub const MUTANTS: &[Mutant] = &[
     caught("t1-no-marks", LOG, 100, "nothing is marked as started"),
     caught("t1-deaths-are-not-counted", LOG, 100, "a mark that is found counts for nothing"),
     caught("t1-marks-stay", LOG, 200, "an orderly end leaves its marks").under(Focus::Leave),
+    caught("t1-lease-comes-back-clean", QUEUE, 100, "who gives an unclean lease back leaves it clean"),
     caught("settled-before-durable", QUEUE, 50, "an event is acknowledged before its commit"),
     caught("order-failed-goes-last", LOG, 50, "a failed event goes to the end of its lane"),
     caught("lanes-two-at-once", LOG, 50, "a lane goes on while its handler runs"),

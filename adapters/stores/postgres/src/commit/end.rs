@@ -11,7 +11,7 @@ use super::stop::Stop;
 use crate::arrays::{counted, index};
 use crate::database::Link;
 use crate::error::is_lost;
-use crate::numbers::signed;
+use crate::numbers::{marked, signed};
 use crate::parameters::{Parameters, Written};
 
 /// What a transaction leaves when it is committed.
@@ -61,14 +61,19 @@ impl Done {
 pub(super) struct Last {
     pub(super) positions: Vec<(usize, ClaimRef, Position)>,
     over: Vec<i32>,
+    /// Holds whose leases end with marks left, and how many (rule T1).
+    unclean: Vec<(usize, i32)>,
 }
 
 impl Last {
     /// Of a group with these fates, of whose holds these are held.
     pub(super) fn of(attempt: &Attempt<'_>, fates: &[Fate], held: impl Fn(usize) -> bool) -> Self {
         let group = attempt.course.group;
-        let over = group.given_back(fates, &held).into_iter().map(counted).collect();
-        Self { positions: group.positions(fates, held), over }
+        let marks = |at: usize| group.holds[at].lease().map_or(0, |lease| marked(lease.marks));
+        let ended = group.given_back(fates, &held).into_iter().map(|at| (at, marks(at)));
+        let (unclean, clean): (Vec<_>, Vec<_>) = ended.partition(|(_, marks)| *marks > 0);
+        let over = clean.into_iter().map(|(at, _)| counted(at)).collect();
+        Self { positions: group.positions(fates, held), over, unclean }
     }
 
     /// Nine parameters.
@@ -96,6 +101,13 @@ impl Last {
             .ints(&self.over)
     }
 
+    /// Two parameters.
+    pub(super) fn bind_unclean<P: Parameters>(&self, parameters: P) -> P {
+        let (holds, marks): (Vec<_>, Vec<_>) =
+            self.unclean.iter().map(|(at, marks)| (counted(*at), *marks)).unzip();
+        parameters.ints(&holds).ints(&marks)
+    }
+
     fn bind_all<P: Parameters>(&self, parameters: P, attempt: &Attempt<'_>, held: &[bool], guard: bool) -> P {
         let holds = attempt.holds;
         let parameters = parameters
@@ -106,6 +118,20 @@ impl Last {
             .flags(held)
             .flag(guard);
         self.bind(parameters)
+    }
+
+    /// Gives back what has marks left.
+    async fn pass_marks_on(&self, attempt: &Attempt<'_>, link: &mut Link<'_>) -> Result<(), Stop> {
+        if self.unclean.is_empty() {
+            return Ok(());
+        }
+        let holds = attempt.holds;
+        let scopes: Vec<_> = self.unclean.iter().map(|(at, _)| holds.scope[*at]).collect();
+        let keys: Vec<_> = self.unclean.iter().map(|(at, _)| holds.key[*at].clone()).collect();
+        let marks: Vec<_> = self.unclean.iter().map(|(_, marks)| *marks).collect();
+        let sql = attempt.store.database.sql("SELECT {keylane}.give_back($1, $2, $3)");
+        let given = sql.query().ints(&scopes).some_bytes(&keys).ints(&marks).execute(&mut **link).await;
+        given.map(drop).map_err(|error| Stop::of(link, "could not give leases back", error))
     }
 }
 
@@ -118,15 +144,19 @@ pub(super) async fn write(
     guard: bool,
 ) -> Result<End, Stop> {
     let last = Last::of(attempt, &fates, |at| held[at]);
+    last.pass_marks_on(attempt, link).await?;
     let sql = attempt.store.database.sql(
         "SELECT * FROM {keylane}.commit_holds($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
     );
     let row = last.bind_all(sql.query(), attempt, held, guard).fetch_one(&mut **link).await;
     let row = row.map_err(|error| Stop::of(link, "could not write positions", error))?;
-    Ok(End { fates, positions: last.positions, done: Done::read(&row) })
+    let mut done = Done::read(&row);
+    done.given.extend(last.unclean.iter().map(|(at, _)| *at));
+    Ok(End { fates, positions: last.positions, done })
 }
 
-/// The same with the commit behind it, in one message: what raises before leaves nothing to commit.
+/// The same with the commit behind it, in one message: what raises before leaves nothing to commit. No lease of it ends
+/// with marks left.
 pub(super) async fn write_and_commit(
     attempt: &Attempt<'_>,
     link: &mut Link<'_>,

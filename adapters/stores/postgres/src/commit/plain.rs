@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use keylane::store::{CommitEvent, Fate, Judge, Verdict};
+use keylane::store::{CommitEvent, Fate, HoldCommit, Judge, Verdict};
 use sqlx::Row;
 use uuid::Uuid;
 
@@ -82,6 +82,10 @@ impl Plan {
             ledger: Ledger::default(),
             ended: Ended::default(),
         };
+        let marks = |hold: &HoldCommit| hold.lease().is_some_and(|lease| lease.give_back && lease.marks > 0);
+        if plan.effects && course.group.holds.iter().any(marks) {
+            return None;
+        }
         for event in course.group.events().skip(numbers.start).take(numbers.len()) {
             if !matches!(event.verdict, Verdict::Finish) || event.unpark.is_some() {
                 return None;
@@ -113,10 +117,10 @@ impl Plan {
         let last = Last::of(attempt, &self.fates, |_| true);
         let sql = attempt.store.database.sql(
             "SELECT * FROM {keylane}.commit_plain($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15,
-                $16, $17, $18, $19, $20, $21, $22, $23)",
+                $16, $17, $18, $19, $20, $21, $22, $23, $24, $25)",
         );
         let statement = bind_holds(sql.query(), attempt);
-        let row = last.bind(self.bind(statement)).fetch_one(&mut **link).await?;
+        let row = last.bind_unclean(last.bind(self.bind(statement))).fetch_one(&mut **link).await?;
         Ok(End { fates: self.fates, positions: last.positions, done: Done::read(&row) })
     }
 

@@ -44,7 +44,7 @@ async fn a1_admit_reads_behind_the_lease_it_waited_for() {
     let (committed, admitted) = tokio::join!(a.store.commit(&group), meanwhile);
     let committed = committed.unwrap();
     assert_eq!((&committed.fates[..], &committed.written[..]), (&[Fate::Committed][..], &[0][..]));
-    assert!(matches!(admitted.leases[..], [LeaseAnswer::Granted { unclean: false, .. }]), "{admitted:?}");
+    assert!(matches!(admitted.leases[..], [LeaseAnswer::Granted { marks: 0, .. }]), "{admitted:?}");
     assert_eq!(admitted.events, [Admission::Finished], "read after the lease was won");
 }
 

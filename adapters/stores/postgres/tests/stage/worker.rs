@@ -71,7 +71,7 @@ impl Worker {
 
     /// One event of a leased key, which ends.
     pub(crate) fn ending(&self, lease: &LeaseRef, id: &str, effects: Vec<Effect>) -> CommitGroup {
-        let holds = vec![HoldCommit::Lease(LeaseCommit { lease: lease.clone(), give_back: true })];
+        let holds = vec![HoldCommit::Lease(LeaseCommit { lease: lease.clone(), give_back: true, marks: 0 })];
         let units = vec![Unit { events: vec![finish(0, id)], effects }];
         CommitGroup { session: self.session, holds, units }
     }

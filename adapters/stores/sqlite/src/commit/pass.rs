@@ -93,7 +93,7 @@ async fn finish(
     let given_back = group.given_back(fates, |hold| facts.holds[hold].held);
     let back = given_back.iter().filter_map(|at| {
         let lease = group.holds[*at].lease()?;
-        Some((facts.holds[*at].scope?, &lease.lease.lease.key[..]))
+        Some((facts.holds[*at].scope?, &lease.lease.lease.key[..], lease.marks))
     });
     lease::give_back(writer, session, back, fence.waits).await?;
     let kept = |at: &usize| facts.holds[*at].held && !given_back.contains(at);

@@ -27,7 +27,7 @@ pub(crate) async fn take(
         (0..keys.len()).partition(|at| standings[*at].is_taken());
     let pick = |which: &[usize]| which.iter().map(|at| names[*at].as_str()).collect::<Vec<_>>();
     pass_by(connection, scope, &names, &standings).await?;
-    let first = grant(connection, session, scope, &pick(&granted)).await?;
+    let first = grant(connection, session, scope, names_and_marks(&names, &standings, &granted)).await?;
     if granted.iter().any(|at| standings[*at].waits) {
         wait_no_more(connection, session, scope, &pick(&granted)).await?;
     }
@@ -35,9 +35,7 @@ pub(crate) async fn take(
     wait(connection, session, scope, &pick(&new)).await?;
     let mut answers = vec![LeaseAnswer::Taken; keys.len()];
     for (token, at) in (first..).zip(granted) {
-        // T1: whoever had it, be it this session itself, did not give it back.
-        let unclean = !matches!(standings[at].tenure, Tenure::Free | Tenure::Kept { .. });
-        answers[at] = LeaseAnswer::Granted { token: unsigned(token), unclean };
+        answers[at] = LeaseAnswer::Granted { token: unsigned(token), marks: standings[at].marks() };
     }
     Ok(answers)
 }
@@ -46,6 +44,8 @@ pub(crate) async fn take(
 #[derive(Clone, Default)]
 struct Standing {
     tenure: Tenure,
+    /// What its last owner left to be marked, if it gave the lease back.
+    marks: u32,
     /// Who asks waits for it already.
     waits: bool,
 }
@@ -69,6 +69,11 @@ impl Standing {
     fn is_taken(&self) -> bool {
         matches!(self.tenure, Tenure::Taken | Tenure::Kept { turn: true, dead: false, .. })
     }
+
+    /// T1: all, where whoever had it, be it this session itself, did not give it back.
+    fn marks(&self) -> u32 {
+        if matches!(self.tenure, Tenure::Free | Tenure::Kept { .. }) { self.marks } else { u32::MAX }
+    }
 }
 
 async fn standings(
@@ -79,7 +84,7 @@ async fn standings(
 ) -> Result<Vec<Standing>, Error> {
     // S4: the database's clock decides who is dead, and whose turn is over.
     let rows = sqlx::query(
-        "SELECT e.key AS at, l.owner, l.owner = ?3 AS own, o.expires_us > clock.us AS owner_lives,
+        "SELECT e.key AS at, l.owner, l.owner = ?3 AS own, l.marks, o.expires_us > clock.us AS owner_lives,
             l.kept_for, l.kept_for = ?3 AS own_turn, l.kept_until_us > clock.us AS turn,
             k.expires_us > clock.us AS first_lives,
             EXISTS (SELECT 1 FROM keylane_lease_waits w
@@ -98,7 +103,8 @@ async fn standings(
     for row in &rows {
         let at = usize::try_from(row.get::<i64, _>("at")).unwrap_or(usize::MAX);
         if let Some(standing) = standings.get_mut(at) {
-            *standing = Standing { tenure: tenure(row), waits: row.get("waits") };
+            let marks = u32::try_from(row.get::<i64, _>("marks")).unwrap_or(u32::MAX);
+            *standing = Standing { tenure: tenure(row), marks, waits: row.get("waits") };
         }
     }
     Ok(standings)
@@ -172,32 +178,41 @@ async fn pass_by(
     Ok(())
 }
 
-/// Grants the leases; the token of the first, which those of the others follow (rule A4).
+fn names_and_marks<'a>(
+    names: &'a [String],
+    standings: &[Standing],
+    granted: &[usize],
+) -> Vec<(&'a str, u32)> {
+    granted.iter().map(|at| (names[*at].as_str(), standings[*at].marks())).collect()
+}
+
+/// Grants the leases, with the marks that are to be made; the token of the first, which those of the others follow (rule A4).
 async fn grant(
     connection: &mut SqliteConnection,
     session: SessionId,
     scope: i64,
-    names: &[&str],
+    granted: Vec<(&str, u32)>,
 ) -> Result<i64, Error> {
-    if names.is_empty() {
+    if granted.is_empty() {
         return Ok(0);
     }
     let first: i64 =
         sqlx::query_scalar("UPDATE keylane_lease_tokens SET last = last + ?1 RETURNING last - ?1 + 1")
-            .bind(i64::try_from(names.len()).unwrap_or(i64::MAX))
+            .bind(i64::try_from(granted.len()).unwrap_or(i64::MAX))
             .fetch_one(&mut *connection)
             .await
             .map_err(|error| failed("could not draw lease tokens", error))?;
     sqlx::query(
-        "INSERT INTO keylane_leases (scope, key, token, owner, granted_us)
-         SELECT ?1, unhex(e.value), ?2 + e.key, ?3, us FROM json_each(?4) e CROSS JOIN keylane_clock WHERE true
-         ON CONFLICT DO UPDATE SET token = excluded.token, owner = excluded.owner,
+        "INSERT INTO keylane_leases (scope, key, token, owner, granted_us, marks)
+         SELECT ?1, unhex(e.value ->> 0), ?2 + e.key, ?3, us, e.value ->> 1
+         FROM json_each(?4) e CROSS JOIN keylane_clock WHERE true
+         ON CONFLICT DO UPDATE SET token = excluded.token, owner = excluded.owner, marks = excluded.marks,
             granted_us = excluded.granted_us, kept_for = NULL, kept_until_us = NULL",
     )
     .bind(scope)
     .bind(first)
     .bind(key(session))
-    .bind(json(names)?)
+    .bind(json(&granted)?)
     .execute(connection)
     .await
     .map_err(|error| failed("could not grant leases", error))?;

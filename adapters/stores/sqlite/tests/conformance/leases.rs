@@ -52,7 +52,9 @@ impl Worker {
 
     /// Gives leases back, with an event of the first that is tried or ends.
     async fn give_back(&self, leases: Vec<LeaseRef>, verdict: Option<Verdict>) -> usize {
-        let holds = leases.into_iter().map(|lease| HoldCommit::Lease(LeaseCommit { lease, give_back: true }));
+        let holds = leases
+            .into_iter()
+            .map(|lease| HoldCommit::Lease(LeaseCommit { lease, give_back: true, marks: 0 }));
         let event = |verdict| CommitEvent {
             hold: 0,
             offset: 0,
