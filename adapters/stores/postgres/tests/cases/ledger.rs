@@ -7,6 +7,9 @@ use sqlx::{AssertSqlSafe, Executor};
 use crate::stage::Stage;
 use crate::stage::worker::{Worker, finish};
 
+/// What whoever changes a container does.
+const WRITE: &str = "SELECT ledger_write('s')";
+
 /// How many rows lie in containers by time, and how many in generations.
 async fn rows(stage: &Stage) -> (i64, i64) {
     let mut connection = stage.connect().await;
@@ -71,12 +74,14 @@ async fn l1_an_id_is_found_wherever_it_lies() {
     assert_eq!(commit(&worker, &late).await, Fate::Committed);
     // As in two days.
     stage.run("UPDATE ledgers SET closed_at = clock_timestamp() WHERE from_ms IS NOT NULL").await;
+    stage.run(WRITE).await;
     for _ in 0..2 {
         assert_eq!(commit(&worker, &late).await, Fate::Duplicate);
     }
     assert_eq!(commit(&worker, &early).await, Fate::Committed);
     assert_eq!(rows(&stage).await, (1, 1), "into the generation");
     stage.run("UPDATE ledgers SET closed_at = NULL WHERE from_ms IS NOT NULL").await;
+    stage.run(WRITE).await;
     assert_eq!(commit(&worker, &early).await, Fate::Duplicate);
     assert_eq!(commit(&worker, "42").await, Fate::Committed);
     stage.run("UPDATE ledgers SET opened_at = opened_at - interval '10 days'").await;
@@ -90,6 +95,27 @@ async fn l1_an_id_is_found_wherever_it_lies() {
         .await
         .unwrap();
     assert_eq!(open, 2, "a generation was closed, and the next one opened");
+}
+
+/// Who waited for a sweep with the functions of before it: they have the older containers in them, and another state.
+#[tokio::test]
+async fn l1_functions_of_yesterday_hand_over() {
+    let stage = stage!();
+    let worker = Worker::new(&stage).await;
+    let (early, late) = (uuid_v7(&stage, 0), uuid_v7(&stage, 0));
+    assert_eq!(commit(&worker, &early).await, Fate::Committed);
+    // What a sweep does, but for writing the functions anew.
+    stage.run("UPDATE ledgers SET closed_at = clock_timestamp() WHERE from_ms IS NOT NULL").await;
+    stage.run("SELECT setval('ledger_state_' || id, 1000) FROM scopes").await;
+    assert_eq!(commit(&worker, &late).await, Fate::Committed);
+    assert_eq!(rows(&stage).await, (1, 1), "into the generation");
+    for id in [&early, &late] {
+        assert_eq!(worker.admit(id, id).await.events, [Admission::Finished], "{id}");
+    }
+    stage.run("UPDATE ledgers SET closed_at = NULL WHERE from_ms IS NOT NULL").await;
+    stage.run(WRITE).await;
+    assert_eq!(commit(&worker, &uuid_v7(&stage, 0)).await, Fate::Committed);
+    assert_eq!(rows(&stage).await, (2, 1), "they are of today");
 }
 
 /// Two commits of one id, while one of them has not ended: the other waits, and finds out.
