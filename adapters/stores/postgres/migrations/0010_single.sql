@@ -15,21 +15,52 @@ BEGIN
     RETURN v_lifetime;
 END $$;
 
--- As before, but that one statement tells that nobody wants anything.
-CREATE OR REPLACE FUNCTION {keylane}.wanted_of(p_session uuid, OUT claims text, OUT leases text) LANGUAGE plpgsql AS $$
+-- As before, but that a lone position is written without more ado.
+CREATE OR REPLACE FUNCTION {keylane}.commit_holds(
+    p_session uuid, p_scope int[], p_partition bigint[], p_key bytea[], p_held boolean[], p_guard boolean,
+    p_written int[], p_base bigint[], p_sparse bytea[], p_identity bytea[],
+    p_witness_offset bigint[], p_witness_us bigint[], p_witness_hash bigint[], p_partitions bigint[],
+    p_over int[],
+    OUT written int[], OUT versions bigint[], OUT given int[], OUT claims text, OUT leases text
+) LANGUAGE plpgsql AS $$
 BEGIN
-    IF NOT EXISTS (SELECT FROM {keylane}.claims c WHERE c.owner = p_session AND c.wanted_by IS NOT NULL
+    IF p_guard THEN
+        DELETE FROM {keylane}.guards WHERE id = pg_current_xact_id();
+        IF NOT FOUND THEN
+            RAISE EXCEPTION USING ERRCODE = 'KL004', MESSAGE = 'this is not the transaction that was begun';
+        END IF;
+    END IF;
+    IF cardinality(p_written) = 1 THEN
+        UPDATE {keylane}.claims c
+        SET base = p_base[1], sparse = p_sparse[1], identity = p_identity[1], witness_offset = p_witness_offset[1],
+            witness_us = p_witness_us[1], witness_hash = p_witness_hash[1], partitions = p_partitions[1],
+            version = c.version + 1
+        WHERE p_held[p_written[1]] AND c.scope = p_scope[p_written[1]] AND c.partition = p_partition[p_written[1]]
+            AND c.owner = p_session
+        RETURNING p_written, ARRAY[c.version] INTO written, versions;
+    ELSIF cardinality(p_written) > 0 THEN
+        WITH done AS (
+            UPDATE {keylane}.claims c
+            SET base = e.base, sparse = e.sparse, identity = e.identity, witness_offset = e.witness_offset,
+                witness_us = e.witness_us, witness_hash = e.witness_hash, partitions = e.partitions,
+                version = c.version + 1
+            FROM unnest(p_written, p_base, p_sparse, p_identity, p_witness_offset, p_witness_us, p_witness_hash,
+                p_partitions) e (hold, base, sparse, identity, witness_offset, witness_us, witness_hash, partitions)
+            WHERE p_held[e.hold] AND c.scope = p_scope[e.hold] AND c.partition = p_partition[e.hold]
+                AND c.owner = p_session
+            RETURNING e.hold, c.version)
+        SELECT array_agg(d.hold), array_agg(d.version) INTO written, versions FROM done d;
+    END IF;
+    IF cardinality(p_over) > 0 THEN
+        SELECT array_agg(o) INTO given FROM unnest(p_over) o WHERE p_held[o];
+        PERFORM {keylane}.give_back(array_agg(p_scope[o]), array_agg(p_key[o])) FROM unnest(given) o;
+    END IF;
+    -- Mostly nobody wants anything.
+    IF EXISTS (SELECT FROM {keylane}.claims c WHERE c.owner = p_session AND c.wanted_by IS NOT NULL
         UNION ALL SELECT FROM {keylane}.lease_waits)
     THEN
-        RETURN;
+        SELECT w.claims, w.leases INTO claims, leases FROM {keylane}.wanted_of(p_session) w;
     END IF;
-    SELECT json_agg(json_build_array(c.scope, c.partition, c.epoch) ORDER BY c.scope, c.partition)::text
-    INTO claims FROM {keylane}.claims c WHERE c.owner = p_session AND c.wanted_by IS NOT NULL;
-    SELECT json_agg(DISTINCT jsonb_build_array(l.scope, encode(l.key, 'hex'), l.token))::text INTO leases
-    FROM {keylane}.lease_waits w
-    JOIN {keylane}.leases l ON l.scope = w.scope AND l.key = w.key
-    JOIN {keylane}.sessions s ON s.id = w.session
-    WHERE l.owner = p_session;
 END $$;
 
 -- The containers of a ledger come and go once a day, and a statement that names its table itself stays planned. So each
@@ -84,16 +115,20 @@ CREATE FUNCTION {keylane}.inserts_of(p_subscription text) RETURNS text LANGUAGE 
     WHERE l.subscription = p_subscription AND l.closed_at IS NULL
 $$;
 
+-- What is done with a lone event, in the open container of its own time; that of today comes first.
+CREATE FUNCTION {keylane}.single_of(p_subscription text, p_text text) RETURNS text LANGUAGE sql AS $$
+    SELECT 'IF' || string_agg(format(' p_ms[1] >= %s AND p_ms[1] < %s THEN', l.from_ms, l.to_ms)
+        || replace(p_text, '<ledger>', 'ledger_' || l.id), 'ELSIF' ORDER BY abs(l.from_ms + 43200000 - now.ms)) || 'END IF;'
+    FROM {keylane}.ledgers l, (SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint AS ms) now
+    WHERE l.subscription = p_subscription AND l.closed_at IS NULL AND l.from_ms IS NOT NULL
+$$;
+
 -- Writes the functions of a subscription's scopes; its lock is held.
 CREATE FUNCTION {keylane}.ledger_write(p_subscription text) RETURNS void LANGUAGE plpgsql AS $write$
 DECLARE
     -- Their statements are planned once, for any number of events, and by the keys: while a table is small, reading
     -- all of it looks cheaper, and stays planned when it has grown.
     c_planned CONSTANT text := 'LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off';
-    c_begun CONSTANT text := $$
-    IF pg_advisory_xact_lock_shared(<key>) IS NULL THEN
-        NULL;
-    END IF;$$;
     c_times CONSTANT text := $$
     IF cardinality(p_ms) = 1 THEN
         v_first := p_ms[1];
@@ -102,6 +137,25 @@ DECLARE
     ELSE
         SELECT min(m), max(m), count(m) < count(*) INTO v_first, v_last, v_timeless FROM unnest(p_ms) m;
     END IF;$$;
+    c_look CONSTANT text := $$
+            SELECT EXISTS (SELECT FROM {keylane}.<ledger> WHERE scope = <scope> AND id = p_id[1])
+                OR EXISTS (SELECT FROM {keylane}.ledger_<generation>)
+                OR EXISTS (SELECT FROM {keylane}.parked) OR EXISTS (SELECT FROM {keylane}.tries)
+            INTO v_known;
+            IF NOT v_known THEN
+                RETURN;
+            END IF;
+        $$;
+    c_insert CONSTANT text := $$
+            INSERT INTO {keylane}.<ledger> (scope, id, hash)
+            SELECT <scope>, p_id[1], p_hash[1] WHERE NOT (EXISTS (SELECT FROM {keylane}.ledger_<generation>)
+                OR EXISTS (SELECT FROM {keylane}.parked)
+                OR EXISTS (SELECT FROM {keylane}.attempts) OR EXISTS (SELECT FROM {keylane}.tries));
+            IF FOUND THEN
+                held := '{t}';
+                RETURN;
+            END IF;
+        $$;
     v_generation int;
     v_state bigint;
     v_scope int;
@@ -123,14 +177,27 @@ DECLARE
     v_first bigint;
     v_last bigint;
     v_timeless boolean;
+    v_lifetime bigint;
+    v_known boolean;
     v_generation boolean;
     v_parked boolean;
     v_tries boolean;
 BEGIN
-    IF {keylane}.hold_session(p_session) IS NULL THEN
-        NULL;
-    END IF;<begun>
-    IF pg_sequence_last_value('{keylane}.ledger_state_<scope>') IS DISTINCT FROM <state> THEN
+    -- A lone event, and no lease: session, ledger, and one statement that looks whether anything is known of anything.
+    -- Each expression has its price, so that there is one.
+    SELECT s.lifetime_us INTO v_lifetime FROM {keylane}.sessions s WHERE s.id = p_session FOR KEY SHARE;
+    IF (CASE WHEN NOT FOUND OR cardinality(p_id) <> 1 OR NOT p_ledger[1] OR cardinality(p_keys) > 0
+                OR current_setting('transaction_isolation') <> 'read committed' THEN false
+            WHEN pg_advisory_xact_lock_shared(<key>) IS NULL THEN false
+            WHEN pg_sequence_last_value('{keylane}.ledger_state_<scope>') IS DISTINCT FROM <state> THEN false
+            -- The lock of the session's row is all that is written, which no crash needs to outlive.
+            ELSE set_config('synchronous_commit', 'off', true) IS NOT NULL END)
+    THEN
+        <look>
+    END IF;
+    IF {keylane}.hold_session(p_session) IS NULL OR pg_advisory_xact_lock_shared(<key>) IS NULL
+        OR pg_sequence_last_value('{keylane}.ledger_state_<scope>') IS DISTINCT FROM <state>
+    THEN
         SELECT a.* INTO tokens, uncleans, known_at, known_hash, letter_at, letter_hash, tries
         FROM {keylane}.admit(p_session, <scope>, p_keys, p_id, p_ms, p_ledger, p_leased) a;
         RETURN;
@@ -140,7 +207,6 @@ BEGIN
         SELECT t.tokens, t.uncleans INTO tokens, uncleans
         FROM {keylane}.take_leases(p_session, <scope>, p_keys) t;
     ELSIF set_config('synchronous_commit', 'off', true) IS NULL THEN
-        -- Without leases the lock of the session's row is all that is written, which no crash needs to outlive.
         NULL;
     END IF;
     SELECT EXISTS (SELECT FROM {keylane}.ledger_<generation>), EXISTS (SELECT FROM {keylane}.parked),
@@ -170,6 +236,7 @@ END $body$ $$,
     OUT lifetime_us bigint, OUT held boolean[]
 ) <planned> AS $body$
 DECLARE
+    v_guard boolean := p_guard;
     v_version bigint;
     v_first bigint;
     v_last bigint;
@@ -182,20 +249,27 @@ DECLARE
     known_at int[];
     known_hash uuid[];
 BEGIN
-    IF cardinality(p_number) = 1 AND p_partition[1] IS NOT NULL THEN
-        lifetime_us := {keylane}.hold_session(p_session);
+    -- S1, S2, C1: a lone event of a claim; the locks in the order of fence.
+    SELECT s.lifetime_us INTO lifetime_us FROM {keylane}.sessions s WHERE s.id = p_session FOR KEY SHARE;
+    IF (CASE WHEN NOT FOUND OR cardinality(p_id) <> 1 OR cardinality(p_number) <> 1 OR p_partition[1] IS NULL
+                OR current_setting('transaction_isolation') <> 'read committed' THEN false
+            WHEN pg_advisory_xact_lock_shared(<key>) IS NULL THEN false
+            ELSE pg_sequence_last_value('{keylane}.ledger_state_<scope>') IS NOT DISTINCT FROM <state> END)
+    THEN
         IF p_guard THEN
             INSERT INTO {keylane}.guards VALUES (pg_current_xact_id());
-        END IF;<begun>
-        -- S2, C1: as fence has it.
+            v_guard := false;
+        END IF;
         SELECT c.version INTO v_version FROM {keylane}.claims c
         WHERE c.scope = <scope> AND c.partition = p_partition[1] AND c.owner = p_session AND c.epoch = p_number[1]
         FOR NO KEY UPDATE;
-        held := ARRAY[FOUND];
-    ELSE
-        SELECT f.lifetime_us, f.held INTO lifetime_us, held
-        FROM {keylane}.fence(p_session, p_scope, p_partition, p_key, p_number, p_guard) f;
+        IF FOUND AND coalesce(p_version[1] = v_version, true) THEN
+            -- P1, C2: nothing else is known of anything; the unique key is the arbiter.
+            <insert>
+        END IF;
     END IF;
+    SELECT f.lifetime_us, f.held INTO lifetime_us, held
+    FROM {keylane}.fence(p_session, p_scope, p_partition, p_key, p_number, v_guard) f;
     IF pg_sequence_last_value('{keylane}.ledger_state_<scope>') IS DISTINCT FROM <state> THEN
         SELECT r.lifetime_us, r.held INTO lifetime_us, held
         FROM {keylane}.commit_rows(p_session, p_scope, p_partition, p_key, p_number, false, p_used, p_version,
@@ -256,11 +330,12 @@ BEGIN
 END $body$ $$]
         LOOP
             v_text := replace(v_text, '<planned>', c_planned);
-            v_text := replace(v_text, '<begun>', c_begun);
             v_text := replace(v_text, '<times>', c_times);
             v_text := replace(v_text, '<looks>', {keylane}.looks_of(p_subscription, true));
             v_text := replace(v_text, '<looks of others>', coalesce({keylane}.looks_of(p_subscription, false), ''));
             v_text := replace(v_text, '<inserts>', {keylane}.inserts_of(p_subscription));
+            v_text := replace(v_text, '<look>', coalesce({keylane}.single_of(p_subscription, c_look), ''));
+            v_text := replace(v_text, '<insert>', coalesce({keylane}.single_of(p_subscription, c_insert), ''));
             v_text := replace(v_text, '<generation>', v_generation::text);
             v_text := replace(v_text, '<key>', {keylane}.ledger_key(p_subscription)::text);
             v_text := replace(v_text, '<state>', v_state::text);
