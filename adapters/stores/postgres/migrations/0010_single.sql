@@ -118,7 +118,8 @@ $$;
 -- What is done with a lone event, in the open container of its own time; that of today comes first.
 CREATE FUNCTION {keylane}.single_of(p_subscription text, p_text text) RETURNS text LANGUAGE sql AS $$
     SELECT 'IF' || string_agg(format(' p_ms[1] >= %s AND p_ms[1] < %s THEN', l.from_ms, l.to_ms)
-        || replace(p_text, '<ledger>', 'ledger_' || l.id), 'ELSIF' ORDER BY abs(l.from_ms + 43200000 - now.ms)) || 'END IF;'
+        || replace(p_text, '<ledger>', 'ledger_' || l.id), 'ELSIF' ORDER BY abs(l.from_ms + 43200000 - now.ms))
+        || 'END IF;'
     FROM {keylane}.ledgers l, (SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint AS ms) now
     WHERE l.subscription = p_subscription AND l.closed_at IS NULL AND l.from_ms IS NOT NULL
 $$;
@@ -184,16 +185,18 @@ DECLARE
     v_tries boolean;
 BEGIN
     -- A lone event, and no lease: session, ledger, and one statement that looks whether anything is known of anything.
-    -- Each expression has its price, so that there is one.
-    SELECT s.lifetime_us INTO v_lifetime FROM {keylane}.sessions s WHERE s.id = p_session FOR KEY SHARE;
-    IF (CASE WHEN NOT FOUND OR cardinality(p_id) <> 1 OR NOT p_ledger[1] OR cardinality(p_keys) > 0
-                OR current_setting('transaction_isolation') <> 'read committed' THEN false
-            WHEN pg_advisory_xact_lock_shared(<key>) IS NULL THEN false
+    -- Expressions are few, because each has its price.
+    IF cardinality(p_id) = 1 AND p_ms[1] IS NOT NULL AND p_ledger[1] AND cardinality(p_keys) = 0
+        AND current_setting('transaction_isolation') = 'read committed'
+    THEN
+        SELECT s.lifetime_us INTO v_lifetime FROM {keylane}.sessions s WHERE s.id = p_session FOR KEY SHARE;
+        IF (CASE WHEN NOT FOUND OR pg_advisory_xact_lock_shared(<key>) IS NULL THEN false
             WHEN pg_sequence_last_value('{keylane}.ledger_state_<scope>') IS DISTINCT FROM <state> THEN false
             -- The lock of the session's row is all that is written, which no crash needs to outlive.
             ELSE set_config('synchronous_commit', 'off', true) IS NOT NULL END)
-    THEN
-        <look>
+        THEN
+            <look>
+        END IF;
     END IF;
     IF {keylane}.hold_session(p_session) IS NULL OR pg_advisory_xact_lock_shared(<key>) IS NULL
         OR pg_sequence_last_value('{keylane}.ledger_state_<scope>') IS DISTINCT FROM <state>
@@ -237,6 +240,7 @@ END $body$ $$,
 ) <planned> AS $body$
 DECLARE
     v_guard boolean := p_guard;
+    v_lone boolean;
     v_version bigint;
     v_first bigint;
     v_last bigint;
@@ -250,12 +254,14 @@ DECLARE
     known_hash uuid[];
 BEGIN
     -- S1, S2, C1: a lone event of a claim; the locks in the order of fence.
-    SELECT s.lifetime_us INTO lifetime_us FROM {keylane}.sessions s WHERE s.id = p_session FOR KEY SHARE;
-    IF (CASE WHEN NOT FOUND OR cardinality(p_id) <> 1 OR cardinality(p_number) <> 1 OR p_partition[1] IS NULL
-                OR current_setting('transaction_isolation') <> 'read committed' THEN false
-            WHEN pg_advisory_xact_lock_shared(<key>) IS NULL THEN false
-            ELSE pg_sequence_last_value('{keylane}.ledger_state_<scope>') IS NOT DISTINCT FROM <state> END)
+    IF cardinality(p_id) = 1 AND p_ms[1] IS NOT NULL AND cardinality(p_number) = 1 AND p_partition[1] IS NOT NULL
+        AND current_setting('transaction_isolation') = 'read committed'
     THEN
+        SELECT s.lifetime_us INTO lifetime_us FROM {keylane}.sessions s WHERE s.id = p_session FOR KEY SHARE;
+        v_lone := CASE WHEN NOT FOUND OR pg_advisory_xact_lock_shared(<key>) IS NULL THEN false
+            ELSE pg_sequence_last_value('{keylane}.ledger_state_<scope>') IS NOT DISTINCT FROM <state> END;
+    END IF;
+    IF v_lone THEN
         IF p_guard THEN
             INSERT INTO {keylane}.guards VALUES (pg_current_xact_id());
             v_guard := false;
