@@ -1,7 +1,7 @@
 -- Leases whose marks pass on.
 
--- T1: so many of the key's next events are to be marked before they run: 0 after a clean end, 2147483647 where the owner
--- before did not give the lease back. The row exists as long as there are any to tell of.
+-- T1: so many of the key's next events are to be marked before they run: 0 after a clean end, 2147483647 where the
+-- owner before did not give the lease back. The row exists as long as there are any to tell of.
 ALTER TABLE {keylane}.leases ADD COLUMN marks int NOT NULL DEFAULT 0;
 UPDATE {keylane}.leases SET marks = 2147483647 WHERE unclean;
 ALTER TABLE {keylane}.leases DROP COLUMN unclean;
@@ -99,8 +99,8 @@ BEGIN
     END IF;
 END $$;
 
--- Ends leases that this transaction has locked, each with the marks that are left, of those it was granted with; NULL: of
--- none is any left. A key's row goes, or is kept for who waited longest and still lives, or for its marks.
+-- Ends leases that this transaction has locked, each with the marks that are left, of those it was granted with; NULL:
+-- of none is any left. A key's row goes, or is kept for who waited longest and still lives, or for its marks.
 CREATE FUNCTION {keylane}.give_back(p_scope int[], p_key bytea[], p_marks int[]) RETURNS void LANGUAGE plpgsql
 -- To plan a statement anew for each array costs more than to run it.
 SET plan_cache_mode = force_generic_plan AS $$
@@ -142,8 +142,8 @@ CREATE OR REPLACE FUNCTION {keylane}.give_back(p_scope int[], p_key bytea[]) RET
     SELECT {keylane}.give_back(p_scope, p_key, NULL)
 $$;
 
--- Ends leases of a plain group at once, checked by the very statement that deletes them (rule C1): those that are held and
--- that nobody waits for, nor for marks. The others are left to `fence` and `give_back`. The session and the ledgers are
+-- Ends leases of a plain group at once, checked by the very statement that deletes them (rule C1): those that are held
+-- and that nobody waits for, nor for marks. The others are left to `fence` and `give_back`. The session and the ledgers are
 -- locked. Gives the numbers of those that ended.
 CREATE FUNCTION {keylane}.end_leases(
     p_session uuid, p_scope int[], p_key bytea[], p_number bigint[], p_over int[]
@@ -161,8 +161,8 @@ BEGIN
         DELETE FROM {keylane}.leases l USING (
             SELECT e.at, place.ctid
             FROM unnest(p_scope, p_key, p_number) WITH ORDINALITY e (scope, key, number, at)
-            -- The limit makes each a look into the key, whatever is thought of the table's size. The index by owner would
-            -- be no such look.
+            -- The limit makes each a look into the key, whatever is thought of the table's size. The index by owner
+            -- would be no such look.
             CROSS JOIN LATERAL (
                 SELECT k.ctid FROM {keylane}.leases k WHERE k.scope = e.scope AND k.key = e.key
                     AND k.token = e.number AND (k.owner = p_session) IS TRUE AND k.marks = 0 LIMIT 1) place
@@ -179,11 +179,11 @@ BEGIN
     RETURN coalesce(v_ended, '{}');
 END $$;
 
--- As before, but that leases which end do so first, where the group has no claims, whose rows are locked before those of
--- leases (rule C7). `p_unclean`: numbers of the holds whose leases end with so many marks left (rule T1).
+-- As before, but that leases which end do so first, where the group has no claims, whose rows are locked before those
+-- of leases (rule C7). `p_unclean`: numbers of the holds whose leases end with so many marks left (rule T1).
 DROP FUNCTION {keylane}.commit_plain(
-    uuid, int[], bigint[], bytea[], bigint[], int[], bigint[], int[], bytea[], bigint[], uuid[], int[], bigint[], bytea[],
-    int[], bigint[], bytea[], bytea[], bigint[], bigint[], bigint[], bigint[], int[]);
+    uuid, int[], bigint[], bytea[], bigint[], int[], bigint[], int[], bytea[], bigint[], uuid[], int[], bigint[],
+    bytea[], int[], bigint[], bytea[], bytea[], bigint[], bigint[], bigint[], bigint[], int[]);
 CREATE FUNCTION {keylane}.commit_plain(
     p_session uuid, p_scope int[], p_partition bigint[], p_key bytea[], p_number bigint[],
     p_used int[], p_version bigint[],
@@ -229,8 +229,8 @@ BEGIN
 END $$;
 
 -- As before, but that a row which is there for its marks is not left behind before its time.
-CREATE OR REPLACE FUNCTION {keylane}.sweep_is_due(p_subscription text, p_before timestamptz, p_turn interval) RETURNS boolean
-LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION {keylane}.sweep_is_due(p_subscription text, p_before timestamptz, p_turn interval)
+RETURNS boolean LANGUAGE plpgsql AS $$
 DECLARE
     c_day CONSTANT bigint := 86400000;
     v_now bigint := floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint;

@@ -32,11 +32,12 @@ pub(crate) async fn admit(store: &PostgresStore, batch: &AdmitBatch) -> Result<A
     let mut link = store.database.work().await?;
     let admitted = async {
         link.begin_if_needed().await?;
-        let sql = store.database.sql("SELECT * FROM {keylane}.admit($1, $2, $3, $4, $5, $6, $7)");
+        // Of the scope's own functions, in which the containers of its ledger are written down.
+        let sql = format!("SELECT * FROM {{keylane}}.admit_{scope}($1, $2, $3, $4, $5, $6)");
+        let sql = store.database.sql(&sql);
         let row = sql
             .query()
             .bind(batch.session.0)
-            .bind(scope)
             .bind(keys)
             .bind(&ids)
             .bind(times)

@@ -30,6 +30,14 @@ impl Holds {
             number: group.holds.iter().map(number).collect(),
         })
     }
+
+    /// The end of a function's name: that of the scope's own, where all are of one scope.
+    pub(crate) fn suffix(&self) -> String {
+        match self.scope.split_first() {
+            Some((scope, others)) if others.iter().all(|other| other == scope) => format!("_{scope}"),
+            _ => String::new(),
+        }
+    }
 }
 
 fn number(hold: &HoldCommit) -> i64 {

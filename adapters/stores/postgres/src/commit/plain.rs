@@ -115,10 +115,11 @@ impl Plan {
         link: &mut Link<'_>,
     ) -> Result<End, sqlx::Error> {
         let last = Last::of(attempt, &self.fates, |_| true);
-        let sql = attempt.store.database.sql(
-            "SELECT * FROM {keylane}.commit_plain($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15,
-                $16, $17, $18, $19, $20, $21, $22, $23, $24, $25)",
-        );
+        let suffix = attempt.holds.suffix();
+        let sql = attempt.store.database.sql(&format!(
+            "SELECT * FROM {{keylane}}.commit_plain{suffix}($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13,
+                $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25)",
+        ));
         let statement = bind_holds(sql.query(), attempt);
         let row = last.bind_unclean(last.bind(self.bind(statement))).fetch_one(&mut **link).await?;
         Ok(End { fates: self.fates, positions: last.positions, done: Done::read(&row) })
@@ -127,18 +128,20 @@ impl Plan {
     /// In a transaction, with effects between rows and positions (rule C3): two round trips where it is small, and
     /// those of the effects.
     pub(super) async fn run(self, attempt: &Attempt<'_>, link: &mut Link<'_>) -> Result<End, Stop> {
+        let suffix = attempt.holds.suffix();
         let row = match self.len() <= WRITTEN_MAX {
             true => {
                 let parameters = self.bind(bind_holds(Written::default(), attempt).flag(self.effects)).text;
-                let rows = format!("SELECT lifetime_us, held FROM {{keylane}}.commit_rows({parameters})");
+                let rows =
+                    format!("SELECT lifetime_us, held FROM {{keylane}}.commit_rows{suffix}({parameters})");
                 link.begin_with(&rows).await
             }
             false => {
                 link.begin().await?;
-                let sql = attempt.store.database.sql(
-                    "SELECT lifetime_us, held
-                     FROM {keylane}.commit_rows($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
-                );
+                let sql = attempt.store.database.sql(&format!(
+                    "SELECT lifetime_us, held FROM {{keylane}}.commit_rows{suffix}(
+                        $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
+                ));
                 let statement = bind_holds(sql.query(), attempt).flag(self.effects);
                 self.bind(statement).fetch_one(&mut **link).await
             }

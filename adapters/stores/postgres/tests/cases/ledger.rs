@@ -1,11 +1,16 @@
 //! Where ids lie, and that they are found wherever they lie (rule L1).
 
 use keylane::env::Timestamp;
-use keylane::store::{Admission, AttemptRow, CommitEvent, Fate, Unit, Verdict};
+use keylane::store::{
+    Admission, AdmitBatch, AdmitEvent, AttemptRow, Claim, ClaimAnswer, CommitEvent, Fate, Unit, Verdict,
+};
 use sqlx::{AssertSqlSafe, Executor};
 
 use crate::stage::Stage;
-use crate::stage::worker::{Worker, finish};
+use crate::stage::worker::{Worker, finish, scope, uuid_v7};
+
+/// What whoever changes a container does.
+const WRITE: &str = "SELECT ledger_write('s')";
 
 /// How many rows lie in containers by time, and how many in generations.
 async fn rows(stage: &Stage) -> (i64, i64) {
@@ -43,13 +48,6 @@ async fn commit(worker: &Worker, id: &str) -> Fate {
     committed.fates.into_iter().next().unwrap()
 }
 
-fn uuid_v7(stage: &Stage, days_ago: u64) -> String {
-    let now = u64::try_from(stage.env.wall().as_micros() / 1000).unwrap();
-    let bytes = stage.env.uuid().into_bytes();
-    let random = std::array::from_fn(|at| bytes[at + 6]);
-    uuid::Builder::from_unix_timestamp_millis(now - days_ago * 86_400_000, &random).into_uuid().to_string()
-}
-
 #[tokio::test]
 async fn l1_an_id_lies_where_its_time_says() {
     let stage = stage!();
@@ -71,12 +69,14 @@ async fn l1_an_id_is_found_wherever_it_lies() {
     assert_eq!(commit(&worker, &late).await, Fate::Committed);
     // As in two days.
     stage.run("UPDATE ledgers SET closed_at = clock_timestamp() WHERE from_ms IS NOT NULL").await;
+    stage.run(WRITE).await;
     for _ in 0..2 {
         assert_eq!(commit(&worker, &late).await, Fate::Duplicate);
     }
     assert_eq!(commit(&worker, &early).await, Fate::Committed);
     assert_eq!(rows(&stage).await, (1, 1), "into the generation");
     stage.run("UPDATE ledgers SET closed_at = NULL WHERE from_ms IS NOT NULL").await;
+    stage.run(WRITE).await;
     assert_eq!(commit(&worker, &early).await, Fate::Duplicate);
     assert_eq!(commit(&worker, "42").await, Fate::Committed);
     stage.run("UPDATE ledgers SET opened_at = opened_at - interval '10 days'").await;
@@ -90,6 +90,27 @@ async fn l1_an_id_is_found_wherever_it_lies() {
         .await
         .unwrap();
     assert_eq!(open, 2, "a generation was closed, and the next one opened");
+}
+
+/// Who waited for a sweep with the functions of before it: they have the older containers in them, and another state.
+#[tokio::test]
+async fn l1_functions_of_yesterday_hand_over() {
+    let stage = stage!();
+    let worker = Worker::new(&stage).await;
+    let (early, late) = (uuid_v7(&stage, 0), uuid_v7(&stage, 0));
+    assert_eq!(commit(&worker, &early).await, Fate::Committed);
+    // What a sweep does, but for writing the functions anew.
+    stage.run("UPDATE ledgers SET closed_at = clock_timestamp() WHERE from_ms IS NOT NULL").await;
+    stage.run("SELECT setval('ledger_state_' || id, 1000) FROM scopes").await;
+    assert_eq!(commit(&worker, &late).await, Fate::Committed);
+    assert_eq!(rows(&stage).await, (1, 1), "into the generation");
+    for id in [&early, &late] {
+        assert_eq!(worker.admit(id, id).await.events, [Admission::Finished], "{id}");
+    }
+    stage.run("UPDATE ledgers SET closed_at = NULL WHERE from_ms IS NOT NULL").await;
+    stage.run(WRITE).await;
+    assert_eq!(commit(&worker, &uuid_v7(&stage, 0)).await, Fate::Committed);
+    assert_eq!(rows(&stage).await, (2, 1), "they are of today");
 }
 
 /// Two commits of one id, while one of them has not ended: the other waits, and finds out.
@@ -126,6 +147,60 @@ async fn c2_the_unique_key_is_the_arbiter() {
         assert_eq!(second.unwrap().fates[0], Fate::Duplicate, "{id}");
         b.store.commit(&b.ending(&two, "done", vec![])).await.unwrap();
     }
+}
+
+/// What is known of an event of a claim, and how its commit ends.
+async fn alone(worker: &Worker, claim: &Claim, id: &str) -> (Admission, Fate) {
+    let event = AdmitEvent { payload: finish(0, id).ledger, id: id.into(), lease: None, leased: false };
+    let batch = AdmitBatch { session: worker.session, scope: scope(), leases: vec![], events: vec![event] };
+    let admission = worker.store.admit(batch).await.unwrap().events.remove(0);
+    let mut group = worker.group(claim, vec![vec![]]);
+    group.units[0].events[0].id = id.into();
+    (admission, worker.store.commit(&group).await.unwrap().fates.remove(0))
+}
+
+/// A lone event of today goes a shorter way, on which nothing is known of it only where nothing is known of anything.
+#[tokio::test]
+async fn c2_a_lone_event_is_judged_as_any() {
+    let stage = stage!();
+    let worker = Worker::new(&stage).await;
+    let claim = worker.claim().await;
+    let id = uuid_v7(&stage, 0);
+    assert_eq!(alone(&worker, &claim, &id).await, (Admission::Fresh, Fate::Committed));
+    assert_eq!(rows(&stage).await, (1, 0));
+    assert_eq!(alone(&worker, &claim, &id).await, (Admission::Finished, Fate::Duplicate), "by its key");
+    let day =
+        "SELECT id FROM ledgers WHERE from_ms = floor(extract(epoch FROM now()) / 86400)::bigint * 86400000";
+    let day: i32 = sqlx::query_scalar(day).fetch_one(&mut stage.connect().await).await.unwrap();
+    // L1: as if it had come before there was a container for its day.
+    stage
+        .run(&format!(
+            "WITH gone AS (DELETE FROM ledger_{day} RETURNING *) INSERT INTO ledger_1 SELECT * FROM gone"
+        ))
+        .await;
+    assert_eq!(
+        alone(&worker, &claim, &id).await,
+        (Admission::Finished, Fate::Duplicate),
+        "of the generation"
+    );
+    // P1: as if it had been parked.
+    let park = "WITH gone AS (DELETE FROM ledger_1 RETURNING *)
+        INSERT INTO parked (scope, partition, generation, \"offset\", id, key, kind, payload_hash, reason, attempts,
+            crashes, failures, first_us, parked_us, worker, record_headers, record_payload)
+        SELECT scope, 0, 0, 7, id, id, '', hash, 'dead', 0, 0, '[]', 0, 0, 'w', '', '' FROM gone";
+    stage.run(park).await;
+    let (admission, fate) = alone(&worker, &claim, &id).await;
+    assert!(admission == Admission::Parked && fate != Fate::Committed, "{admission:?} {fate:?}");
+    assert_eq!(rows(&stage).await, (0, 0));
+    // C1: the claim, and not the session alone.
+    assert_eq!(alone(&worker, &claim, &uuid_v7(&stage, 0)).await, (Admission::Fresh, Fate::Committed));
+    stage.run("DELETE FROM parked").await;
+    let ClaimAnswer::Granted(_) = worker.ask(crate::stage::worker::LONG).await else {
+        panic!("it is its own")
+    };
+    let (_, fate) = alone(&worker, &claim, &uuid_v7(&stage, 0)).await;
+    assert_ne!(fate, Fate::Committed, "of an epoch before");
+    assert_eq!(rows(&stage).await, (1, 0));
 }
 
 /// After days without anybody another source opens containers: those between belong into the generation.

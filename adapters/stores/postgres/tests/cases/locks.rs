@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use keylane::conformance::Gate;
 use keylane::conformance::store::Harness;
-use keylane::store::{Admission, ClaimAnswer, Effect, Fate, LeaseAnswer};
+use keylane::store::{Admission, ClaimAnswer, CommitGroup, Effect, Fate, LeaseAnswer};
 use keylane_postgres::PostgresConfig;
 use sqlx::{AssertSqlSafe, Executor};
 
 use crate::stage::proxy::Proxy;
-use crate::stage::worker::{Worker, effect};
+use crate::stage::worker::{Worker, effect, uuid_v7};
 use crate::stage::{PAUSE, Stage, TRIES};
 
 fn insert_at(gate: &Gate) -> Effect {
@@ -56,14 +56,16 @@ async fn a1_only_an_admission_that_takes_leases_waits_for_the_disk() {
     worker.admit("k", "x").await;
     let mut connection = stage.connect().await;
     for (keys, waits) in [("ARRAY['another'::bytea]", "on"), ("ARRAY[]::bytea[]", "off")] {
-        let admit = format!(
-            "SELECT current_setting('synchronous_commit') FROM {0}.admit('{1}', (SELECT id FROM {0}.scopes), {keys},
-                ARRAY['y'::bytea], ARRAY[NULL::bigint], ARRAY[true], ARRAY[false])",
-            stage.schema, worker.session
-        );
-        let setting: String =
-            sqlx::query_scalar(AssertSqlSafe(admit)).fetch_one(&mut connection).await.unwrap();
-        assert_eq!(setting, waits, "{keys}");
+        for time in ["NULL::bigint", "floor(extract(epoch FROM now()) * 1000)::bigint"] {
+            let admit = format!(
+                "SELECT current_setting('synchronous_commit') FROM {}.admit_1('{}', {keys},
+                    ARRAY['y'::bytea], ARRAY[{time}], ARRAY[true], ARRAY[false])",
+                stage.schema, worker.session
+            );
+            let setting: String =
+                sqlx::query_scalar(AssertSqlSafe(admit)).fetch_one(&mut connection).await.unwrap();
+            assert_eq!(setting, waits, "{keys} {time}");
+        }
     }
 }
 
@@ -95,52 +97,63 @@ async fn a4_tokens_grow_in_the_order_of_ownership() {
 /// A dead session is not buried below a commit of it, also not by who asks for another of its partitions.
 #[tokio::test]
 async fn s1_a_session_is_not_taken_over_below_its_commit() {
-    let stage = stage!();
-    let (a, b) = (Worker::new(&stage).await, Worker::new(&stage).await);
-    let claim = a.claim().await;
-    let other = |worker: &Worker| keylane::store::ClaimRequest { partition: 1, ..request(worker) };
-    let ClaimAnswer::Granted(held) = a.store.claim(other(&a)).await.unwrap() else { panic!("nobody has it") };
-    stage
-        .run(&format!("UPDATE {}.sessions SET expires_at = now() WHERE id = '{}'", stage.schema, a.session))
-        .await;
-    let gate = Gate::default();
-    let group = a.group(&claim, vec![vec![insert_at(&gate)]]);
-    let meanwhile = async {
-        gate.reached().await;
-        let answer = b.store.claim(other(&b)).await.unwrap();
-        gate.open();
-        answer
-    };
-    let (committed, answer) = tokio::join!(a.store.commit(&group), meanwhile);
-    assert_eq!(committed.unwrap().fates, [Fate::Committed]);
-    assert!(matches!(answer, ClaimAnswer::Wanted { .. }), "taken over while it committed: {answer:?}");
-    let ClaimAnswer::Granted(taken) = b.store.claim(other(&b)).await.unwrap() else { panic!("it is dead") };
-    assert!(taken.unclean && taken.claim.epoch > held.claim.epoch);
-    let error = a.store.commit(&group).await.unwrap_err();
-    assert_eq!(error.kind(), keylane::ErrorKind::SessionLost, "{error:?}");
+    for lone in [false, true] {
+        let stage = stage!();
+        let (a, b) = (Worker::new(&stage).await, Worker::new(&stage).await);
+        let claim = a.claim().await;
+        let other = |worker: &Worker| keylane::store::ClaimRequest { partition: 1, ..request(worker) };
+        let ClaimAnswer::Granted(held) = a.store.claim(other(&a)).await.unwrap() else {
+            panic!("nobody has it")
+        };
+        stage
+            .run(&format!(
+                "UPDATE {}.sessions SET expires_at = now() WHERE id = '{}'",
+                stage.schema, a.session
+            ))
+            .await;
+        let gate = Gate::default();
+        let group = of(&stage, lone, a.group(&claim, vec![vec![insert_at(&gate)]]));
+        let meanwhile = async {
+            gate.reached().await;
+            let answer = b.store.claim(other(&b)).await.unwrap();
+            gate.open();
+            answer
+        };
+        let (committed, answer) = tokio::join!(a.store.commit(&group), meanwhile);
+        assert_eq!(committed.unwrap().fates, [Fate::Committed]);
+        assert!(matches!(answer, ClaimAnswer::Wanted { .. }), "taken over while it committed: {answer:?}");
+        let ClaimAnswer::Granted(taken) = b.store.claim(other(&b)).await.unwrap() else {
+            panic!("it is dead")
+        };
+        assert!(taken.unclean && taken.claim.epoch > held.claim.epoch);
+        let error = a.store.commit(&group).await.unwrap_err();
+        assert_eq!(error.kind(), keylane::ErrorKind::SessionLost, "{error:?}");
+    }
 }
 
 /// The epoch is not raised while a commit that relies on it is open.
 #[tokio::test]
 async fn s2_a_claim_does_not_change_hands_below_a_commit() {
-    let stage = stage!();
-    let (a, b) = (Worker::new(&stage).await, Worker::new(&stage).await);
-    let claim = a.claim().await;
-    assert!(matches!(b.ask(Duration::ZERO).await, ClaimAnswer::Wanted { .. }));
-    let gate = Gate::default();
-    let group = a.group(&claim, vec![vec![insert_at(&gate)]]);
-    let meanwhile = async {
-        gate.reached().await;
-        let waiting = async {
-            stage.somebody_waits().await;
-            gate.open();
+    for lone in [false, true] {
+        let stage = stage!();
+        let (a, b) = (Worker::new(&stage).await, Worker::new(&stage).await);
+        let claim = a.claim().await;
+        assert!(matches!(b.ask(Duration::ZERO).await, ClaimAnswer::Wanted { .. }));
+        let gate = Gate::default();
+        let group = of(&stage, lone, a.group(&claim, vec![vec![insert_at(&gate)]]));
+        let meanwhile = async {
+            gate.reached().await;
+            let waiting = async {
+                stage.somebody_waits().await;
+                gate.open();
+            };
+            tokio::join!(b.ask(Duration::ZERO), waiting).0
         };
-        tokio::join!(b.ask(Duration::ZERO), waiting).0
-    };
-    let (committed, answer) = tokio::join!(a.store.commit(&group), meanwhile);
-    assert_eq!(committed.unwrap().fates, [Fate::Committed]);
-    let ClaimAnswer::Granted(granted) = answer else { panic!("{answer:?}") };
-    assert_eq!(granted.position.map(|at| at.base), Some(1), "read behind the commit");
+        let (committed, answer) = tokio::join!(a.store.commit(&group), meanwhile);
+        assert_eq!(committed.unwrap().fates, [Fate::Committed]);
+        let ClaimAnswer::Granted(granted) = answer else { panic!("{answer:?}") };
+        assert_eq!(granted.position.map(|at| at.base), Some(1), "read behind the commit");
+    }
 }
 
 /// Nothing reaches the server from a worker that stands still inside a transaction: the server ends it.
@@ -173,6 +186,14 @@ async fn s3_a_worker_stopped_inside_a_transaction_blocks_nobody_for_ever() {
     assert!(claim.unclean);
     assert_eq!(claim.position, None, "nothing of it was committed");
     assert_eq!(stage.rows("rows").await, [""; 0]);
+}
+
+/// Where its id carries its time, a lone event goes a shorter way.
+fn of(stage: &Stage, lone: bool, mut group: CommitGroup) -> CommitGroup {
+    if lone {
+        group.units[0].events[0].id = uuid_v7(stage, 0).as_str().into();
+    }
+    group
 }
 
 fn request(worker: &Worker) -> keylane::store::ClaimRequest {

@@ -107,6 +107,14 @@ pub(crate) fn finish(offset: u64, id: &str) -> CommitEvent {
     }
 }
 
+/// An id that carries a time.
+pub(crate) fn uuid_v7(stage: &Stage, days_ago: u64) -> String {
+    let now = u64::try_from(stage.env.wall().as_micros() / 1000).unwrap();
+    let bytes = stage.env.uuid().into_bytes();
+    let random = std::array::from_fn(|at| bytes[at + 6]);
+    uuid::Builder::from_unix_timestamp_millis(now - days_ago * 86_400_000, &random).into_uuid().to_string()
+}
+
 pub(crate) fn effect(write: EffectFn<Postgres>) -> Effect {
     Effect::new::<Postgres>(write)
 }

@@ -186,7 +186,8 @@ fn names_and_marks<'a>(
     granted.iter().map(|at| (names[*at].as_str(), standings[*at].marks())).collect()
 }
 
-/// Grants the leases, with the marks that are to be made; the token of the first, which those of the others follow (rule A4).
+/// Grants the leases, with the marks that are to be made; the token of the first, which those of the others follow
+/// (rule A4).
 async fn grant(
     connection: &mut SqliteConnection,
     session: SessionId,
