@@ -47,7 +47,7 @@ BEGIN
         END IF;
         RETURN;
     END IF;
-    SELECT array_agg(k) INTO v_rest FROM unnest(p_keys) k WHERE k <> ALL (coalesce(v_made, '{}'));
+    SELECT array_agg(k) INTO v_rest FROM (SELECT unnest(p_keys) AS k EXCEPT SELECT unnest(v_made)) rest;
 
     SELECT array_agg(DISTINCT s.id) INTO v_dead
     FROM {keylane}.leases l JOIN {keylane}.sessions s ON s.id = l.owner
@@ -94,7 +94,7 @@ BEGIN
     END IF;
     IF cardinality(v_granted) IS DISTINCT FROM cardinality(p_keys) THEN
         INSERT INTO {keylane}.lease_waits (scope, key, session)
-        SELECT p_scope, k, p_session FROM unnest(v_rest) k WHERE k <> ALL (coalesce(v_granted, '{}')) ORDER BY k
+        SELECT p_scope, k, p_session FROM (SELECT unnest(v_rest) AS k EXCEPT SELECT unnest(v_granted)) rest ORDER BY k
         ON CONFLICT DO NOTHING;
     END IF;
 END $$;
@@ -142,9 +142,21 @@ CREATE OR REPLACE FUNCTION {keylane}.give_back(p_scope int[], p_key bytea[]) RET
     SELECT {keylane}.give_back(p_scope, p_key, NULL)
 $$;
 
+-- Which of so many are among these: to look for each in a list costs the square of its length.
+CREATE FUNCTION {keylane}.flags(p_at int[], p_of int) RETURNS boolean[] LANGUAGE plpgsql IMMUTABLE AS $$
+DECLARE
+    v_at int;
+    v_flags boolean[] := array_fill(false, ARRAY[p_of]);
+BEGIN
+    FOREACH v_at IN ARRAY p_at LOOP
+        v_flags[v_at] := true;
+    END LOOP;
+    RETURN v_flags;
+END $$;
+
 -- Ends leases of a plain group at once, checked by the very statement that deletes them (rule C1): those that are held
--- and that nobody waits for, nor for marks. The others are left to `fence` and `give_back`. The session and the ledgers are
--- locked. Gives the numbers of those that ended.
+-- and that nobody waits for, nor for marks. The others are left to `fence` and `give_back`. The session and the ledgers
+-- are locked. Gives the numbers of those that ended.
 CREATE FUNCTION {keylane}.end_leases(
     p_session uuid, p_scope int[], p_key bytea[], p_number bigint[], p_over int[]
 ) RETURNS int[] LANGUAGE plpgsql
@@ -153,6 +165,7 @@ SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 DECLARE
     v_ended int[];
+    v_ends boolean[] := {keylane}.flags(p_over, cardinality(p_key));
 BEGIN
     IF EXISTS (SELECT FROM {keylane}.lease_waits) THEN
         RETURN '{}';
@@ -160,13 +173,13 @@ BEGIN
     WITH ended AS (
         DELETE FROM {keylane}.leases l USING (
             SELECT e.at, place.ctid
-            FROM unnest(p_scope, p_key, p_number) WITH ORDINALITY e (scope, key, number, at)
+            FROM unnest(p_scope, p_key, p_number, v_ends) WITH ORDINALITY e (scope, key, number, ends, at)
             -- The limit makes each a look into the key, whatever is thought of the table's size. The index by owner
             -- would be no such look.
             CROSS JOIN LATERAL (
                 SELECT k.ctid FROM {keylane}.leases k WHERE k.scope = e.scope AND k.key = e.key
                     AND k.token = e.number AND (k.owner = p_session) IS TRUE AND k.marks = 0 LIMIT 1) place
-            WHERE e.at = ANY (p_over)) found
+            WHERE e.ends) found
         WHERE l.ctid = found.ctid
         RETURNING found.at::int AS at)
     SELECT array_agg(d.at) INTO v_ended FROM ended d;
@@ -197,6 +210,7 @@ CREATE FUNCTION {keylane}.commit_plain(
 DECLARE
     v_held boolean[];
     v_ended int[] := '{}';
+    v_gone boolean[];
     v_used int[] := p_used;
     v_over int[] := p_over;
     v_key bytea[] := p_key;
@@ -211,8 +225,9 @@ BEGIN
             -- Nothing is left to look for.
             v_key := '{}';
         ELSIF v_ended <> '{}' THEN
-            SELECT coalesce(array_agg(u), '{}') INTO v_used FROM unnest(p_used) u WHERE u <> ALL (v_ended);
-            SELECT coalesce(array_agg(o), '{}') INTO v_over FROM unnest(p_over) o WHERE o <> ALL (v_ended);
+            v_gone := {keylane}.flags(v_ended, cardinality(p_key));
+            SELECT coalesce(array_agg(u), '{}') INTO v_used FROM unnest(p_used) u WHERE NOT v_gone[u];
+            SELECT coalesce(array_agg(o), '{}') INTO v_over FROM unnest(p_over) o WHERE NOT v_gone[o];
         END IF;
     END IF;
     SELECT r.held INTO v_held

@@ -326,6 +326,7 @@ END $body$ $$,
 DECLARE
     v_held boolean[];
     v_ended int[] := '{}';
+    v_gone boolean[];
     v_used int[] := p_used;
     v_over int[] := p_over;
     v_key bytea[] := p_key;
@@ -341,8 +342,9 @@ BEGIN
             -- Nothing is left to look for.
             v_key := '{}';
         ELSIF v_ended <> '{}' THEN
-            SELECT coalesce(array_agg(u), '{}') INTO v_used FROM unnest(p_used) u WHERE u <> ALL (v_ended);
-            SELECT coalesce(array_agg(o), '{}') INTO v_over FROM unnest(p_over) o WHERE o <> ALL (v_ended);
+            v_gone := {keylane}.flags(v_ended, cardinality(p_key));
+            SELECT coalesce(array_agg(u), '{}') INTO v_used FROM unnest(p_used) u WHERE NOT v_gone[u];
+            SELECT coalesce(array_agg(o), '{}') INTO v_over FROM unnest(p_over) o WHERE NOT v_gone[o];
         END IF;
     END IF;
     SELECT r.held INTO v_held
