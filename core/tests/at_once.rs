@@ -38,6 +38,8 @@ struct Seen {
     /// It was refused by now; groups that began since then.
     refused: bool,
     beside: Vec<Vec<String>>,
+    /// When positions of which source were written, in milliseconds.
+    positions: Vec<(u128, String)>,
 }
 
 struct Slow {
@@ -62,6 +64,9 @@ impl Slow {
         }
         seen.under_way.insert(number, holds);
         seen.most = seen.most.max(seen.under_way.len());
+        let now = self.env.now().since_origin().as_millis();
+        let sources = group.holds.iter().map(|hold| hold.scope().source.to_string());
+        seen.positions.extend(sources.map(|source| (now, source)));
         (number, fails)
     }
 }
@@ -181,9 +186,13 @@ struct Stage {
 
 impl Stage {
     fn new() -> Self {
+        Self::of(PARTITIONS)
+    }
+
+    fn of(partitions: u32) -> Self {
         let env = Env::new(Virtual::new());
         let broker = MemoryBroker::new();
-        broker.create("orders", PARTITIONS);
+        broker.create("orders", partitions);
         Self { broker, memory: Memory::with_clock(&env), seen: Arc::default(), env }
     }
 
@@ -265,6 +274,53 @@ async fn u1_while_a_commit_does_not_get_through_no_other_begins() {
     let seen = stage.seen.lock().unwrap();
     assert_eq!((seen.refused, seen.failing), (true, 0), "the first commit was refused again and again");
     assert!(seen.beside.is_empty(), "began beside one that was refused: {:?}", seen.beside);
+}
+
+/// Many writes, and beside them a partition whose events leave nothing but positions.
+#[tokio::test]
+async fn positions_are_written_while_writes_take_all_places() {
+    let stage = Stage::of(20 * PARTITIONS);
+    stage.broker.create("looks", 1);
+    let looks = "[subscription.looks]\nsource = \"looks\"\nretry.on_exhausted = \"skip\"\nledger.mode = \"position\"\n\
+        [subscription.looks.event]\nid = \"header:id\"\nkind = \"const:look\"\n";
+    let (env, seen) = (stage.env.clone(), stage.seen.clone());
+    let handle = Runtime::from_text(&format!("{CONFIGURATION}{looks}"))
+        .env(stage.env.clone())
+        .store(stage.memory.clone())
+        .store_layer(move |inner| Arc::new(Slow { inner, env: env.clone(), seen: seen.clone() }))
+        .broker(stage.broker.clone())
+        .subscription("billing", Routes::new().all(write))
+        .subscription("looks", Routes::new().all(async |_event: RawEvent| Ok::<(), Failure>(())))
+        .start()
+        .await
+        .unwrap();
+    stage.env.sleep(Duration::from_secs(1)).await;
+    let worker: Arc<dyn Broker> = stage.broker.worker(&stage.env);
+    let publisher = worker.publisher().await.unwrap();
+    let one = |target: &str, key: usize, number: usize| {
+        let record = Record::new(format!("{number}"))
+            .with_key(format!("{key}-{number}"))
+            .with_header("id", format!("{key}-{number}"));
+        Outgoing { target: target.to_owned(), record }
+    };
+    // Every commit takes ten of these steps.
+    for number in 0..1_000 {
+        let mut some: Vec<_> = (0..KEYS).map(|key| one("orders", key, number)).collect();
+        if number == 500 {
+            some.push(one("looks", 0, number));
+        }
+        for published in publisher.publish(some).await {
+            published.unwrap();
+        }
+        stage.env.sleep(COMMIT / 10).await;
+    }
+    let seen = stage.seen.lock().unwrap();
+    let looked = seen.positions.iter().filter(|(_, source)| source == "looks").count();
+    assert_eq!(seen.most, AT_ONCE, "as many commits at a time as the store takes");
+    assert_eq!(looked, 2, "positions of the quiet partition: its first, and that of its event");
+    drop(seen);
+    handle.shutdown();
+    handle.join().await.unwrap();
 }
 
 #[tokio::test]

@@ -185,6 +185,10 @@ impl Committer {
     fn collect(&self, queue: &mut Queue, due: &mut Option<Instant>, idle: bool) {
         let letters = self.inbox.take(usize::MAX);
         let flush = letters.iter().any(|letter| matches!(letter, Letter::Flush(_)));
+        if !self.dirty.is_empty() {
+            // Here as well: while all places are taken, nobody waits for their time.
+            due.get_or_insert_with(|| self.env.now() + POSITIONS_EVERY);
+        }
         if due.is_some_and(|due| self.env.now() >= due) || (idle && !letters.is_empty()) || flush {
             *due = None;
             self.dirty.take(usize::MAX).into_iter().for_each(|tenure| queue.push(Letter::Hold(tenure)));
