@@ -40,6 +40,10 @@ struct Seen {
     beside: Vec<Vec<String>>,
     /// When positions of which source were written, in milliseconds.
     positions: Vec<(u128, String)>,
+    /// How long the next group takes beyond the usual.
+    slow: Duration,
+    /// Claims that were not given back in order.
+    unclean: usize,
 }
 
 struct Slow {
@@ -108,6 +112,7 @@ impl Store for Slow {
         self.inner.claim(request).await
     }
     async fn release(&self, session: SessionId, claims: &[ClaimRef], clean: bool) -> Result<(), Error> {
+        self.seen.lock().unwrap().unclean += usize::from(!clean);
         self.inner.release(session, claims, clean).await
     }
     async fn admit(&self, batch: AdmitBatch) -> Result<Admitted, Error> {
@@ -124,7 +129,8 @@ impl Store for Slow {
     }
     async fn commit(&self, group: &CommitGroup) -> Result<Committed, Error> {
         let (number, fails) = self.begins(group);
-        self.env.sleep(COMMIT).await;
+        let slow = std::mem::take(&mut self.seen.lock().unwrap().slow);
+        self.env.sleep(COMMIT + slow).await;
         let answer = if fails {
             let mut seen = self.seen.lock().unwrap();
             (seen.refused, seen.failing) = (true, seen.failing - 1);
@@ -341,4 +347,22 @@ async fn a_drain_waits_for_all_commits_that_are_under_way() {
     handle.shutdown();
     handle.join().await.unwrap();
     stage.check().await;
+}
+
+#[tokio::test]
+async fn who_waits_for_a_position_waits_for_no_group_of_others() {
+    let stage = Stage::new();
+    let handle = stage.start().await;
+    stage.env.sleep(Duration::from_secs(1)).await;
+    stage.seen.lock().unwrap().slow = Duration::from_secs(3);
+    let worker: Arc<dyn Broker> = stage.broker.worker(&stage.env);
+    let record = Record::new("0").with_key("k0").with_header("id", "0-0");
+    let one = Outgoing { target: "orders".to_owned(), record };
+    worker.publisher().await.unwrap().publish(vec![one]).await.remove(0).unwrap();
+    while stage.seen.lock().unwrap().under_way.is_empty() {
+        stage.env.sleep(COMMIT / 4).await;
+    }
+    handle.shutdown();
+    handle.join().await.unwrap();
+    assert_eq!(stage.seen.lock().unwrap().unclean, 0, "partitions whose last position came too late");
 }
