@@ -40,6 +40,11 @@ struct Seen {
     beside: Vec<Vec<String>>,
     /// When positions of which source were written, in milliseconds.
     positions: Vec<(u128, String)>,
+    /// All groups are refused; how many were.
+    away: bool,
+    turned_away: usize,
+    /// The most at a time of those that were tried again.
+    again: usize,
     /// How long the next group takes beyond the usual.
     slow: Duration,
     /// Claims that were not given back in order.
@@ -62,12 +67,16 @@ impl Slow {
         seen.shared.extend(shared);
         seen.begun += 1;
         let number = seen.begun;
-        let fails = seen.failing > 0 && *seen.first.get_or_insert_with(|| holds.clone()) == holds;
+        let fails =
+            seen.away || seen.failing > 0 && *seen.first.get_or_insert_with(|| holds.clone()) == holds;
         if seen.refused && seen.failing > 0 && !fails {
             seen.beside.push(holds.clone());
         }
         seen.under_way.insert(number, holds);
         seen.most = seen.most.max(seen.under_way.len());
+        if seen.turned_away >= AT_ONCE {
+            seen.again = seen.again.max(seen.under_way.len());
+        }
         let now = self.env.now().since_origin().as_millis();
         let sources = group.holds.iter().map(|hold| hold.scope().source.to_string());
         seen.positions.extend(sources.map(|source| (now, source)));
@@ -133,7 +142,8 @@ impl Store for Slow {
         self.env.sleep(COMMIT + slow).await;
         let answer = if fails {
             let mut seen = self.seen.lock().unwrap();
-            (seen.refused, seen.failing) = (true, seen.failing - 1);
+            (seen.refused, seen.failing) = (true, seen.failing.saturating_sub(1));
+            seen.turned_away += 1;
             Err(Error::new(ErrorKind::Store, "away").with_class(Class::Transient))
         } else {
             self.inner.commit(group).await
@@ -365,4 +375,27 @@ async fn who_waits_for_a_position_waits_for_no_group_of_others() {
     handle.shutdown();
     handle.join().await.unwrap();
     assert_eq!(stage.seen.lock().unwrap().unclean, 0, "partitions whose last position came too late");
+}
+
+/// Two that are in each other's way would be so for ever.
+#[tokio::test]
+async fn what_did_not_get_through_is_tried_again_alone() {
+    let stage = Stage::new();
+    let handle = stage.start().await;
+    let outage = async {
+        while stage.seen.lock().unwrap().under_way.len() < AT_ONCE {
+            stage.env.sleep(COMMIT / 4).await;
+        }
+        stage.seen.lock().unwrap().away = true;
+        stage.env.sleep(Duration::from_secs(5)).await;
+        stage.seen.lock().unwrap().away = false;
+        let seen = stage.seen.lock().unwrap();
+        assert!(seen.turned_away > 2 * AT_ONCE, "all were tried again: {}", seen.turned_away);
+        assert_eq!(seen.again, 1, "groups that were tried again at a time");
+    };
+    tokio::join!(outage, stage.publish());
+    stage.env.sleep(Duration::from_secs(20)).await;
+    handle.shutdown();
+    handle.join().await.unwrap();
+    stage.check().await;
 }

@@ -52,6 +52,8 @@ pub(crate) struct Committer {
     lost: Mailbox<SessionId>,
     /// How many groups have not got through so far, though they were tried.
     held_up: AtomicUsize,
+    /// Held by the one of those that is being tried again.
+    again: tokio::sync::Mutex<()>,
 }
 
 enum Letter {
@@ -85,6 +87,7 @@ impl Committer {
             subscriptions: Mutex::new(Vec::new()),
             lost: Mailbox::new(),
             held_up: AtomicUsize::new(0),
+            again: tokio::sync::Mutex::new(()),
         }
     }
 
@@ -222,13 +225,19 @@ impl Committer {
         round
     }
 
-    /// Commits, and again, until each event's fate is known. An outage costs no attempt.
+    /// Commits, and again, until each event's fate is known. An outage costs no attempt. What is tried again is alone
+    /// with that: two in each other's way would be so for ever.
     async fn until_known(&self, group: &CommitGroup, tenures: &[Arc<Tenure>]) -> Option<Known> {
         let mut wait = AGAIN_AFTER;
         let mut unknown = false;
         let mut held_up = None;
         loop {
+            let alone = if held_up.is_some() { Some(self.again.lock().await) } else { None };
+            if held_up.is_some() && self.session() != group.session {
+                return None;
+            }
             let answer = if unknown { self.read_truth(group).await } else { self.ask(group).await };
+            drop(alone);
             let error = match answer {
                 Ok(Some(known)) => return Some(known),
                 // The truth is that nothing was written: commit again.
@@ -266,9 +275,6 @@ impl Committer {
             }
             self.env.sleep(wait).await;
             wait = (wait * 2).min(AGAIN_MAX);
-            if self.session() != group.session {
-                return None;
-            }
         }
     }
 
