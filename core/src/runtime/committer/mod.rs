@@ -254,11 +254,7 @@ impl Committer {
                 }
                 ErrorKind::Unknown if mutant!("u1-lost-answer-is-success") => {
                     let fates = group.events().map(|_| Fate::Committed).collect();
-                    return Some(Known {
-                        certain: self.held_up.load(Ordering::Relaxed) == 0,
-                        fates,
-                        written: (0..group.holds.len()).collect(),
-                    });
+                    return Some(Known { certain: true, fates, written: (0..group.holds.len()).collect() });
                 }
                 ErrorKind::Unknown => unknown = !mutant!("u1-lost-answer-is-failure"),
                 _ if !error.is_transient() => {
@@ -282,11 +278,7 @@ impl Committer {
         let committed = self.store.commit(group).await?;
         self.report_wanted(committed.wanted);
         self.report_contended(&committed.contended);
-        Ok(Some(Known {
-            certain: self.held_up.load(Ordering::Relaxed) == 0,
-            fates: committed.fates,
-            written: committed.written,
-        }))
+        Ok(Some(Known { certain: true, fates: committed.fates, written: committed.written }))
     }
 
     /// Rule U1. A group is one transaction: if nothing of it is durable, it may be committed again
