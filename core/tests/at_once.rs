@@ -38,6 +38,17 @@ struct Seen {
     /// It was refused by now; groups that began since then.
     refused: bool,
     beside: Vec<Vec<String>>,
+    /// The source of each hold that was written.
+    sources: Vec<String>,
+    /// All groups are refused; how many were.
+    away: bool,
+    turned_away: usize,
+    /// The most at a time of those that were tried again.
+    again: usize,
+    /// How long the next group takes beyond the usual.
+    slow: Duration,
+    /// Claims that were not given back in order.
+    unclean: usize,
 }
 
 struct Slow {
@@ -56,12 +67,17 @@ impl Slow {
         seen.shared.extend(shared);
         seen.begun += 1;
         let number = seen.begun;
-        let fails = seen.failing > 0 && *seen.first.get_or_insert_with(|| holds.clone()) == holds;
+        let fails =
+            seen.away || seen.failing > 0 && *seen.first.get_or_insert_with(|| holds.clone()) == holds;
         if seen.refused && seen.failing > 0 && !fails {
             seen.beside.push(holds.clone());
         }
         seen.under_way.insert(number, holds);
         seen.most = seen.most.max(seen.under_way.len());
+        if seen.turned_away >= AT_ONCE {
+            seen.again = seen.again.max(seen.under_way.len());
+        }
+        seen.sources.extend(group.holds.iter().map(|hold| hold.scope().source.to_string()));
         (number, fails)
     }
 }
@@ -103,6 +119,7 @@ impl Store for Slow {
         self.inner.claim(request).await
     }
     async fn release(&self, session: SessionId, claims: &[ClaimRef], clean: bool) -> Result<(), Error> {
+        self.seen.lock().unwrap().unclean += usize::from(!clean);
         self.inner.release(session, claims, clean).await
     }
     async fn admit(&self, batch: AdmitBatch) -> Result<Admitted, Error> {
@@ -119,10 +136,12 @@ impl Store for Slow {
     }
     async fn commit(&self, group: &CommitGroup) -> Result<Committed, Error> {
         let (number, fails) = self.begins(group);
-        self.env.sleep(COMMIT).await;
+        let slow = std::mem::take(&mut self.seen.lock().unwrap().slow);
+        self.env.sleep(COMMIT + slow).await;
         let answer = if fails {
             let mut seen = self.seen.lock().unwrap();
-            (seen.refused, seen.failing) = (true, seen.failing - 1);
+            (seen.refused, seen.failing) = (true, seen.failing.saturating_sub(1));
+            seen.turned_away += 1;
             Err(Error::new(ErrorKind::Store, "away").with_class(Class::Transient))
         } else {
             self.inner.commit(group).await
@@ -181,9 +200,13 @@ struct Stage {
 
 impl Stage {
     fn new() -> Self {
+        Self::of(PARTITIONS)
+    }
+
+    fn of(partitions: u32) -> Self {
         let env = Env::new(Virtual::new());
         let broker = MemoryBroker::new();
-        broker.create("orders", PARTITIONS);
+        broker.create("orders", partitions);
         Self { broker, memory: Memory::with_clock(&env), seen: Arc::default(), env }
     }
 
@@ -267,6 +290,54 @@ async fn u1_while_a_commit_does_not_get_through_no_other_begins() {
     assert!(seen.beside.is_empty(), "began beside one that was refused: {:?}", seen.beside);
 }
 
+/// Many writes, and beside them a partition whose events leave nothing but positions.
+#[tokio::test]
+async fn positions_are_written_while_writes_take_all_places() {
+    let stage = Stage::of(20 * PARTITIONS);
+    stage.broker.create("looks", 1);
+    let looks = "[subscription.looks]\nsource = \"looks\"\nretry.on_exhausted = \"skip\"\nledger.mode = \"position\"\n\
+        [subscription.looks.event]\nid = \"header:id\"\nkind = \"const:look\"\n";
+    let (env, seen) = (stage.env.clone(), stage.seen.clone());
+    let handle = Runtime::from_text(format!("{CONFIGURATION}{looks}"))
+        .env(stage.env.clone())
+        .store(stage.memory.clone())
+        .store_layer(move |inner| Arc::new(Slow { inner, env: env.clone(), seen: seen.clone() }))
+        .broker(stage.broker.clone())
+        .subscription("billing", Routes::new().all(write))
+        .subscription("looks", Routes::new().all(async |_event: RawEvent| Ok::<(), Failure>(())))
+        .start()
+        .await
+        .unwrap();
+    stage.env.sleep(Duration::from_secs(1)).await;
+    let worker: Arc<dyn Broker> = stage.broker.worker(&stage.env);
+    let publisher = worker.publisher().await.unwrap();
+    let one = |target: &str, key: usize, number: usize| {
+        let record = Record::new(format!("{number}"))
+            .with_key(format!("{key}-{number}"))
+            .with_header("id", format!("{key}-{number}"));
+        Outgoing { target: target.to_owned(), record }
+    };
+    // Every commit takes ten of these steps.
+    for number in 0..1_000 {
+        let mut some: Vec<_> = (0..KEYS).map(|key| one("orders", key, number)).collect();
+        if number == 500 {
+            some.push(one("looks", 0, number));
+        }
+        for published in publisher.publish(some).await {
+            published.unwrap();
+        }
+        stage.env.sleep(COMMIT / 10).await;
+    }
+    let (most, looked) = {
+        let seen = stage.seen.lock().unwrap();
+        (seen.most, seen.sources.iter().filter(|source| *source == "looks").count())
+    };
+    assert_eq!(most, AT_ONCE, "as many commits at a time as the store takes");
+    assert_eq!(looked, 2, "positions of the quiet partition: its first, and that of its event");
+    handle.shutdown();
+    handle.join().await.unwrap();
+}
+
 #[tokio::test]
 async fn a_drain_waits_for_all_commits_that_are_under_way() {
     let stage = Stage::new();
@@ -281,6 +352,46 @@ async fn a_drain_waits_for_all_commits_that_are_under_way() {
     };
     tokio::join!(leaves, stage.publish());
     let handle = stage.start().await;
+    stage.env.sleep(Duration::from_secs(20)).await;
+    handle.shutdown();
+    handle.join().await.unwrap();
+    stage.check().await;
+}
+
+#[tokio::test]
+async fn who_waits_for_a_position_waits_for_no_group_of_others() {
+    let stage = Stage::new();
+    let handle = stage.start().await;
+    stage.env.sleep(Duration::from_secs(1)).await;
+    stage.seen.lock().unwrap().slow = Duration::from_secs(3);
+    let worker: Arc<dyn Broker> = stage.broker.worker(&stage.env);
+    let record = Record::new("0").with_key("k0").with_header("id", "0-0");
+    let one = Outgoing { target: "orders".to_owned(), record };
+    worker.publisher().await.unwrap().publish(vec![one]).await.remove(0).unwrap();
+    while stage.seen.lock().unwrap().under_way.is_empty() {
+        stage.env.sleep(COMMIT / 4).await;
+    }
+    handle.shutdown();
+    handle.join().await.unwrap();
+    assert_eq!(stage.seen.lock().unwrap().unclean, 0, "partitions whose last position came too late");
+}
+
+#[tokio::test]
+async fn what_did_not_get_through_is_tried_again_alone() {
+    let stage = Stage::new();
+    let handle = stage.start().await;
+    let outage = async {
+        while stage.seen.lock().unwrap().under_way.len() < AT_ONCE {
+            stage.env.sleep(COMMIT / 4).await;
+        }
+        stage.seen.lock().unwrap().away = true;
+        stage.env.sleep(Duration::from_secs(5)).await;
+        stage.seen.lock().unwrap().away = false;
+        let seen = stage.seen.lock().unwrap();
+        assert!(seen.turned_away > 2 * AT_ONCE, "all were tried again: {}", seen.turned_away);
+        assert_eq!(seen.again, 1, "groups that were tried again at a time");
+    };
+    tokio::join!(outage, stage.publish());
     stage.env.sleep(Duration::from_secs(20)).await;
     handle.shutdown();
     handle.join().await.unwrap();

@@ -52,6 +52,8 @@ pub(crate) struct Committer {
     lost: Mailbox<SessionId>,
     /// How many groups have not got through so far, though they were tried.
     held_up: AtomicUsize,
+    /// Held by the one of those that is being tried again.
+    again: tokio::sync::Mutex<()>,
 }
 
 enum Letter {
@@ -85,6 +87,7 @@ impl Committer {
             subscriptions: Mutex::new(Vec::new()),
             lost: Mailbox::new(),
             held_up: AtomicUsize::new(0),
+            again: tokio::sync::Mutex::new(()),
         }
     }
 
@@ -185,6 +188,10 @@ impl Committer {
     fn collect(&self, queue: &mut Queue, due: &mut Option<Instant>, idle: bool) {
         let letters = self.inbox.take(usize::MAX);
         let flush = letters.iter().any(|letter| matches!(letter, Letter::Flush(_)));
+        if !self.dirty.is_empty() {
+            // Here as well: while all places are taken, nobody waits for their time.
+            due.get_or_insert_with(|| self.env.now() + POSITIONS_EVERY);
+        }
         if due.is_some_and(|due| self.env.now() >= due) || (idle && !letters.is_empty()) || flush {
             *due = None;
             self.dirty.take(usize::MAX).into_iter().for_each(|tenure| queue.push(Letter::Hold(tenure)));
@@ -218,13 +225,19 @@ impl Committer {
         round
     }
 
-    /// Commits, and again, until each event's fate is known. An outage costs no attempt.
+    /// Commits, and again, until each event's fate is known. An outage costs no attempt. What is tried again is alone
+    /// with that: two in each other's way would be so for ever.
     async fn until_known(&self, group: &CommitGroup, tenures: &[Arc<Tenure>]) -> Option<Known> {
         let mut wait = AGAIN_AFTER;
         let mut unknown = false;
         let mut held_up = None;
         loop {
+            let alone = if held_up.is_some() { Some(self.again.lock().await) } else { None };
+            if held_up.is_some() && self.session() != group.session {
+                return None;
+            }
             let answer = if unknown { self.read_truth(group).await } else { self.ask(group).await };
+            drop(alone);
             let error = match answer {
                 Ok(Some(known)) => return Some(known),
                 // The truth is that nothing was written: commit again.
@@ -241,11 +254,7 @@ impl Committer {
                 }
                 ErrorKind::Unknown if mutant!("u1-lost-answer-is-success") => {
                     let fates = group.events().map(|_| Fate::Committed).collect();
-                    return Some(Known {
-                        certain: self.held_up.load(Ordering::Relaxed) == 0,
-                        fates,
-                        written: (0..group.holds.len()).collect(),
-                    });
+                    return Some(Known { certain: true, fates, written: (0..group.holds.len()).collect() });
                 }
                 ErrorKind::Unknown => unknown = !mutant!("u1-lost-answer-is-failure"),
                 _ if !error.is_transient() => {
@@ -262,9 +271,6 @@ impl Committer {
             }
             self.env.sleep(wait).await;
             wait = (wait * 2).min(AGAIN_MAX);
-            if self.session() != group.session {
-                return None;
-            }
         }
     }
 
@@ -272,11 +278,7 @@ impl Committer {
         let committed = self.store.commit(group).await?;
         self.report_wanted(committed.wanted);
         self.report_contended(&committed.contended);
-        Ok(Some(Known {
-            certain: self.held_up.load(Ordering::Relaxed) == 0,
-            fates: committed.fates,
-            written: committed.written,
-        }))
+        Ok(Some(Known { certain: true, fates: committed.fates, written: committed.written }))
     }
 
     /// Rule U1. A group is one transaction: if nothing of it is durable, it may be committed again

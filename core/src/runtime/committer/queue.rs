@@ -145,7 +145,12 @@ impl Letter {
 
     /// In events.
     fn worth(&self) -> usize {
-        let Self::Pending(Pending { unit, .. }) = self else { return 1 };
+        let unit = match self {
+            Self::Pending(Pending { unit, .. }) => unit,
+            // Whoever gives a partition up does not wait for long.
+            Self::Written(..) => return BESIDE_MIN,
+            Self::Hold(_) | Self::Flush(_) => return 1,
+        };
         let (events, writes) = (unit.events.len(), unit.effects.len());
         if writes * EVENTS_OF_A_WRITE >= events { BESIDE_MIN } else { events }
     }

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use keylane::Failure;
 use keylane::env::Instant;
 use keylane::store::Unit;
+use keylane::{Error, ErrorKind, Failure};
 
 use super::stop::Stop;
 use crate::database::Link;
@@ -18,6 +18,8 @@ pub(super) enum Trouble {
     Broken(Failure),
     /// The transaction's time was up while these effects ran, the first ones in it or later ones.
     Late { first: bool, failure: Failure },
+    /// The same of the first ones, while other groups were under way, which may have held what they waited for.
+    Beside(Error),
 }
 
 impl Trouble {
@@ -26,6 +28,8 @@ impl Trouble {
         match self {
             // S3: only who had all of the time is the culprit.
             Self::Late { first: false, .. } => Stop::Late(unit),
+            // C4: nobody's fault. Where it goes on, the runtime begins no others beside it.
+            Self::Beside(error) => Stop::Error(error),
             Self::Late { failure, .. } | Self::Broken(failure) | Self::Failed(failure) => {
                 Stop::Broken(unit, failure)
             }
@@ -64,6 +68,10 @@ impl Clock {
         let left = self.deadline.since(env.now());
         let ran = match env.timeout("a write", left, in_order(link, unit)).await {
             Ok(ran) => ran,
+            Err(late) if first && store.database.writes_beside() => {
+                let what = "writes took too long beside those of other groups";
+                return Err(Trouble::Beside(Error::new(ErrorKind::Store, what).with_source(late)));
+            }
             Err(late) => return Err(Trouble::Late { first, failure: late.into() }),
         };
         match (ran, link.is_here() && link.is_single()) {

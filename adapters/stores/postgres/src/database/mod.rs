@@ -113,6 +113,11 @@ impl Database {
         self.commits.places()
     }
 
+    /// Whether a commit with writes of handlers has others beside it.
+    pub(crate) fn writes_beside(&self) -> bool {
+        self.writers.lent() > 1
+    }
+
     /// The heartbeat's connection.
     pub(crate) async fn heartbeat(&self) -> Result<Link<'_>, Error> {
         self.lend(&self.heartbeat).await

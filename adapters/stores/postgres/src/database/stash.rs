@@ -64,6 +64,11 @@ impl Stash {
         self.resting_max
     }
 
+    /// How many are lent.
+    pub(super) fn lent(&self) -> usize {
+        self.resting_max - self.places.available_permits()
+    }
+
     pub(super) async fn take(&self, env: &Env, database: &Database) -> Result<Taken<'_>, Error> {
         let closed = |_| Error::new(ErrorKind::Closed, "the store is closed");
         let place = self.places.acquire().await.map_err(closed)?;

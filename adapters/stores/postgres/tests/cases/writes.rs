@@ -180,6 +180,47 @@ async fn c4_a_deadlock_costs_no_attempt() {
     assert_eq!(n, [2, 2]);
 }
 
+/// Groups of one worker that are under way together may write the same row.
+#[tokio::test]
+async fn c4_a_write_that_waits_for_another_group_costs_no_attempt() {
+    let stage = stage!();
+    stage.run("CREATE TABLE stock (id int, n int); INSERT INTO stock VALUES (1, 0)").await;
+    let store = stage.open().await;
+    let late = Worker::on(&stage, store.clone(), std::time::Duration::from_secs(3)).await;
+    let worker = Worker::on(&stage, store, std::time::Duration::from_secs(30)).await;
+    let (for_one, for_two) = (worker.lease("a").await, late.lease("b").await);
+    let gate = Gate::default();
+    let counts = |gate: Option<Gate>| {
+        effect(Arc::new(move |mut tx| {
+            let gate = gate.clone();
+            Box::pin(async move {
+                tx.execute("UPDATE stock SET n = n + 1 WHERE id = 1").await?;
+                if let Some(gate) = gate {
+                    gate.pass().await;
+                }
+                tx.done()
+            })
+        }))
+    };
+    let one = worker.ending(&for_one, "one", vec![counts(Some(gate.clone()))]);
+    let two = late.ending(&for_two, "two", vec![counts(None)]);
+    let meanwhile = async {
+        gate.reached().await;
+        let answer = late.store.commit(&two).await;
+        gate.open();
+        answer
+    };
+    let (committed, answer) = tokio::join!(worker.store.commit(&one), meanwhile);
+    assert_eq!(committed.unwrap().fates, [Fate::Committed]);
+    let error = answer.unwrap_err();
+    assert!(error.is_transient(), "{error:?}");
+    assert_eq!(
+        late.store.commit(&two).await.unwrap().fates,
+        [Fate::Committed],
+        "now that nothing is beside it"
+    );
+}
+
 /// A statement that never ends is ended by the server at the latest; its lane's lease is kept.
 #[tokio::test]
 async fn s3_a_statement_that_never_ends_fails_alone() {
