@@ -111,6 +111,12 @@ mutants! {
     "postgres" "postgres-l1-functions-of-yesterday" "L1": "who waited for a sweep writes into the containers of before it";
         "migrations/0010_single.sql": "IS DISTINCT FROM <state> THEN\n        SELECT r.lifetime_us" => "IS NULL THEN\n        SELECT r.lifetime_us";
         ["l1_functions"];
+    "postgres" "postgres-c2-new-without-a-look" "C2": "a lone event is taken for new whatever its container says";
+        "migrations/0010_single.sql": "AND NOT EXISTS (SELECT FROM {keylane}.<ledger> WHERE scope = <scope> AND id = p_id[1])" => "AND true";
+        ["c2_a_lone"];
+    "postgres" "postgres-s1-new-without-a-session" "S1": "a lone event is taken for new though its session is gone";
+        "migrations/0010_single.sql": "RETURN (SELECT EXISTS (SELECT FROM {keylane}.sessions WHERE id = p_session)" => "RETURN (SELECT true";
+        ["c2_a_lone"];
     "postgres" "postgres-s1-session-not-locked" "S1": "a commit reads its session's row and does not lock it";
         "migrations/0010_single.sql": "WHERE id = p_session FOR KEY SHARE;" => "WHERE id = p_session;";
         ["s1_", "takeover_defeats", "resolve_waits"];

@@ -147,6 +147,12 @@ DECLARE
                 RETURN;
             END IF;
         $$;
+    c_unknown CONSTANT text := $$
+            RETURN (SELECT EXISTS (SELECT FROM {keylane}.sessions WHERE id = p_session)
+                AND NOT EXISTS (SELECT FROM {keylane}.<ledger> WHERE scope = <scope> AND id = p_id[1])
+                AND NOT EXISTS (SELECT FROM {keylane}.ledger_<generation>)
+                AND NOT EXISTS (SELECT FROM {keylane}.parked) AND NOT EXISTS (SELECT FROM {keylane}.tries));
+        $$;
     c_insert CONSTANT text := $$
             INSERT INTO {keylane}.<ledger> (scope, id, hash)
             SELECT <scope>, p_id[1], p_hash[1] WHERE NOT (EXISTS (SELECT FROM {keylane}.ledger_<generation>)
@@ -229,6 +235,18 @@ BEGIN
         FROM unnest(p_id, p_leased) WITH ORDINALITY e (id, leased, at)
         JOIN {keylane}.tries t ON t.scope = <scope> AND t.id = e.id WHERE e.leased;
     END IF;
+END $body$ $$,
+            -- Whether a lone event is new, as far as that is seen at once. It writes nothing and locks no row, and so it
+            -- may run where transactions only read (decision 25).
+            $$CREATE OR REPLACE FUNCTION {keylane}.is_new_<scope>(p_session uuid, p_id bytea[], p_ms bigint[])
+RETURNS boolean <planned> AS $body$
+BEGIN
+    IF current_setting('transaction_isolation') = 'read committed' AND pg_advisory_xact_lock_shared(<key>) IS NOT NULL
+        AND pg_sequence_last_value('{keylane}.ledger_state_<scope>') IS NOT DISTINCT FROM <state>
+    THEN
+        <unknown>
+    END IF;
+    RETURN false;
 END $body$ $$,
             -- As commit_rows, of groups of one scope.
             $$CREATE OR REPLACE FUNCTION {keylane}.commit_rows_<scope>(
@@ -367,6 +385,7 @@ END $body$ $$]
             v_text := replace(v_text, '<looks of others>', coalesce({keylane}.looks_of(p_subscription, false), ''));
             v_text := replace(v_text, '<inserts>', {keylane}.inserts_of(p_subscription));
             v_text := replace(v_text, '<look>', coalesce({keylane}.single_of(p_subscription, c_look), ''));
+            v_text := replace(v_text, '<unknown>', coalesce({keylane}.single_of(p_subscription, c_unknown), ''));
             v_text := replace(v_text, '<insert>', coalesce({keylane}.single_of(p_subscription, c_insert), ''));
             v_text := replace(v_text, '<generation>', v_generation::text);
             v_text := replace(v_text, '<key>', {keylane}.ledger_key(p_subscription)::text);

@@ -108,6 +108,12 @@ impl Database {
         self.lend(&self.writers).await
     }
 
+    /// A writer's connection that was used just now, to read by: the next commit finds it warm.
+    pub(crate) fn warm_writer(&self) -> Option<Link<'_>> {
+        let warm = self.own.then(|| self.writers.take_warm(&self.env, self))?;
+        Some(Link::ours(self, warm?))
+    }
+
     /// How many connections there are to commit by.
     pub(crate) fn commits_at_once(&self) -> usize {
         self.commits.places()

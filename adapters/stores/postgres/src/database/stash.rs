@@ -75,6 +75,19 @@ impl Stash {
         self.fill(Some(place), env, database).await
     }
 
+    /// One that was used just now, if another place is free besides: who commits never waits for it.
+    pub(super) fn take_warm(&self, env: &Env, database: &Database) -> Option<Taken<'_>> {
+        if self.places.available_permits() < 2 {
+            return None;
+        }
+        let place = self.places.try_acquire().ok()?;
+        let mut resting = self.resting.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_warm =
+            |rested: &mut Resting| env.now().since(rested.since) < REST && rested.limit == database.limit();
+        let Resting { connection, limit, .. } = resting.pop_if(is_warm)?;
+        Some(Taken { stash: self, _place: Some(place), connection: Some(connection), limit })
+    }
+
     /// One more than there are places, for a handler: who runs it bounds how many there are.
     pub(super) async fn take_more(&self, env: &Env, database: &Database) -> Result<PgConnection, Error> {
         let mut taken = self.fill(None, env, database).await?;

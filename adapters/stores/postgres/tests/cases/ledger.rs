@@ -7,7 +7,7 @@ use keylane::store::{
 use sqlx::{AssertSqlSafe, Executor};
 
 use crate::stage::Stage;
-use crate::stage::worker::{Worker, finish, scope, uuid_v7};
+use crate::stage::worker::{Worker, finish, insert, scope, uuid_v7};
 
 /// What whoever changes a container does.
 const WRITE: &str = "SELECT ledger_write('s')";
@@ -151,12 +151,16 @@ async fn c2_the_unique_key_is_the_arbiter() {
 
 /// What is known of an event of a claim, and how its commit ends.
 async fn alone(worker: &Worker, claim: &Claim, id: &str) -> (Admission, Fate) {
-    let event = AdmitEvent { payload: finish(0, id).ledger, id: id.into(), lease: None, leased: false };
-    let batch = AdmitBatch { session: worker.session, scope: scope(), leases: vec![], events: vec![event] };
-    let admission = worker.store.admit(batch).await.unwrap().events.remove(0);
+    let admission = admit_alone(worker, id).await.unwrap();
     let mut group = worker.group(claim, vec![vec![]]);
     group.units[0].events[0].id = id.into();
     (admission, worker.store.commit(&group).await.unwrap().fates.remove(0))
+}
+
+async fn admit_alone(worker: &Worker, id: &str) -> Result<Admission, keylane::Error> {
+    let event = AdmitEvent { payload: finish(0, id).ledger, id: id.into(), lease: None, leased: false };
+    let batch = AdmitBatch { session: worker.session, scope: scope(), leases: vec![], events: vec![event] };
+    worker.store.admit(batch).await.map(|mut admitted| admitted.events.remove(0))
 }
 
 /// A lone event of today goes a shorter way, on which nothing is known of it only where nothing is known of anything.
@@ -201,6 +205,29 @@ async fn c2_a_lone_event_is_judged_as_any() {
     let (_, fate) = alone(&worker, &claim, &uuid_v7(&stage, 0)).await;
     assert_ne!(fate, Fate::Committed, "of an epoch before");
     assert_eq!(rows(&stage).await, (1, 0));
+}
+
+/// After a write, a lone event is looked for on the connection of that write, where nothing is locked (decision 25).
+#[tokio::test]
+async fn c2_a_lone_event_is_admitted_as_any_where_a_write_was_committed() {
+    let stage = stage!();
+    let worker = Worker::new(&stage).await;
+    let claim = worker.claim().await;
+    let known = uuid_v7(&stage, 0);
+    let mut group = worker.group(&claim, vec![vec![insert("one")]]);
+    group.units[0].events[0].id = known.as_str().into();
+    assert_eq!(worker.store.commit(&group).await.unwrap().fates, [Fate::Committed]);
+    assert_eq!(admit_alone(&worker, &uuid_v7(&stage, 0)).await.unwrap(), Admission::Fresh);
+    let used =
+        "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%' || current_schema() || '%is\\_new\\_%'
+        AND pid <> pg_backend_pid()";
+    let used: i64 = sqlx::query_scalar(used).fetch_one(&mut stage.connect().await).await.unwrap();
+    assert_eq!(used, 1, "on the connection of the write");
+    assert_eq!(admit_alone(&worker, &known).await.unwrap(), Admission::Finished);
+    // S1: nothing is locked, but looked for.
+    worker.store.close_session(worker.session).await.unwrap();
+    let gone = admit_alone(&worker, &uuid_v7(&stage, 0)).await.unwrap_err();
+    assert_eq!(gone.kind(), keylane::ErrorKind::SessionLost);
 }
 
 /// After days without anybody another source opens containers: those between belong into the generation.
