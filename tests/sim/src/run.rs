@@ -46,7 +46,7 @@ pub struct Told {
 
 /// Once all faults have ended and all is published, everything is over after so long: a session must run out, a
 /// claim change hands, a deadline pass, and the longest queue of slow handlers be worked off.
-const DRAINED_WITHIN: Duration = Duration::from_secs(120);
+const DRAINED_WITHIN: Duration = Duration::from_secs(240);
 
 /// With nothing left to do for so long, a worker renews its session, compares its leases, and listens.
 const QUIET: Duration = Duration::from_secs(6);

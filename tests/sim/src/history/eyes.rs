@@ -108,7 +108,12 @@ impl StoreEyes for Eyes {
     }
 
     fn registers(&self, session: SessionId) {
-        self.history.seen().holds.registers(self.node, session);
+        let now = self.history.world.now();
+        let mut seen = self.history.seen();
+        seen.holds.registers(self.node, session);
+        let before: Vec<u64> =
+            seen.open.iter().filter(|(_, (node, _))| *node == self.node).map(|(number, _)| *number).collect();
+        seen.before.extend(before.into_iter().map(|number| (number, now)));
     }
 
     fn answered(&self, session: SessionId, leases: Vec<(LeaseKey, LeaseAnswer)>) {

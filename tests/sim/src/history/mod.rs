@@ -30,6 +30,7 @@ mod promise;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use keylane::store::SessionId;
 
@@ -52,6 +53,9 @@ pub(crate) struct History {
 pub(crate) struct Seen {
     /// Runs that are open, by their number.
     open: BTreeMap<u64, (usize, Vec<Event>)>,
+    /// Runs that began under an earlier session of their worker, and when the next one began there: the promise that they
+    /// began with is out, and they are about to be dropped.
+    before: BTreeMap<u64, Duration>,
     runs: u64,
     promises: BTreeMap<usize, Promise>,
     holds: Holds,
@@ -100,7 +104,7 @@ impl History {
         }
         let events: Vec<Event> = tries.iter().map(|(event, _)| *event).collect();
         let mut seen = self.seen();
-        let mut wrong = seen.overlaps(&self.mix, node, &events);
+        let mut wrong = seen.overlaps(&self.mix, node, &events, self.world.now());
         if !seen.promises.get(&node).is_some_and(Promise::holds) {
             wrong.push(format!("node {node} starts {} without a promise", events[0]));
         }
@@ -203,12 +207,13 @@ impl Seen {
     }
 
     /// What is wrong with a run of these events that begins on a worker now.
-    fn overlaps(&self, mix: &Mix, node: usize, events: &[Event]) -> Vec<String> {
+    fn overlaps(&self, mix: &Mix, node: usize, events: &[Event], now: Duration) -> Vec<String> {
         let mut wrong = Vec::new();
-        for (other, theirs) in self.open.values() {
+        for (number, (other, theirs)) in &self.open {
             let common = theirs.iter().find(|theirs| events.iter().any(|event| event.key == theirs.key));
             let Some(theirs) = common else { continue };
-            let bound = |promise: &Promise| promise.holds() || promise.is_long_out();
+            let dropped_soon = self.before.get(number).is_some_and(|at| now < *at + promise::MOMENT);
+            let bound = |promise: &Promise| (promise.holds() && !dropped_soon) || promise.is_long_out();
             let bound = !mix.local && self.promises.get(other).is_some_and(bound);
             if *other == node || bound {
                 wrong.push(format!("node {node} starts {} while node {other} runs {theirs}", events[0]));
@@ -241,6 +246,8 @@ impl Run {
 
 impl Drop for Run {
     fn drop(&mut self) {
-        self.history.seen().open.remove(&self.number);
+        let mut seen = self.history.seen();
+        seen.open.remove(&self.number);
+        seen.before.remove(&self.number);
     }
 }

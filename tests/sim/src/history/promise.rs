@@ -11,7 +11,7 @@ use crate::world::Node;
 const SESSION: Duration = Duration::from_secs(3);
 
 /// Some times what a worker takes to look whether its promise is out.
-const MOMENT: Duration = Duration::from_millis(200);
+pub(super) const MOMENT: Duration = Duration::from_millis(200);
 
 pub(super) struct Promise {
     node: Node,
