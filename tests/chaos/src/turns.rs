@@ -4,9 +4,10 @@
 //! is killed has left the line of each handler that it started. Words of a line, in this order:
 //!
 //! `start RUN ID ATTEMPT TOKEN MONOTONIC WALL PID`, `done|failed|dropped RUN ID ATTEMPT TOKEN MONOTONIC WALL PID`,
-//! `promised MONOTONIC PID` (the session was renewed, by a call that was sent then), `lost MONOTONIC PID`.
+//! `promised MONOTONIC HOME PID` (the session was renewed, by a call that was sent then), `lost MONOTONIC HOME PID`; a
+//! process has a session in each database.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
 use crate::clock::Nanos;
@@ -51,8 +52,8 @@ pub struct Turn {
 pub struct Life {
     /// Its runs, in the order in which they started.
     pub turns: Vec<Turn>,
-    /// When each renewal was sent that got its answer, and when the session was lost (`false`).
-    pub promises: Vec<(Nanos, bool)>,
+    /// Of each database, when each renewal was sent that got its answer, and when the session was lost (`false`).
+    pub promises: BTreeMap<u32, Vec<(Nanos, bool)>>,
     /// Lines that say nothing that could be understood.
     pub torn: Vec<String>,
 }
@@ -75,8 +76,8 @@ impl Life {
     fn line(&mut self, line: &str, open: &mut HashMap<u64, usize>) -> Option<()> {
         let words: Vec<&str> = line.split(' ').collect();
         match *words.as_slice() {
-            ["promised", at, _] => self.promises.push((at.parse().ok()?, true)),
-            ["lost", at, _] => self.promises.push((at.parse().ok()?, false)),
+            ["promised", at, home, _] => self.promise(home, (at.parse().ok()?, true))?,
+            ["lost", at, home, _] => self.promise(home, (at.parse().ok()?, false))?,
             ["start", run, id, _, token, at, _, _] => {
                 open.insert(run.parse().ok()?, self.turns.len());
                 let (token, start) = (token.parse().ok()?, at.parse().ok()?);
@@ -91,6 +92,11 @@ impl Life {
         }
         Some(())
     }
+
+    fn promise(&mut self, home: &str, promise: (Nanos, bool)) -> Option<()> {
+        self.promises.entry(home.parse().ok()?).or_default().push(promise);
+        Some(())
+    }
 }
 
 #[cfg(test)]
@@ -99,12 +105,12 @@ mod tests {
 
     #[test]
     fn lines_become_turns_and_promises() {
-        let text = "promised 5 9\nstart 0 a.1 1 7 10 0 9\nstart 1 b.1 1 7 11 0 9\ndone 0 a.1 1 7 20 0 9\nlost 30 9\nstart 2 a";
+        let text = "promised 5 1 9\nstart 0 a.1 1 7 10 0 9\nstart 1 b.1 1 7 11 0 9\ndone 0 a.1 1 7 20 0 9\nlost 30 1 9\nstart 2 a";
         let life = Life::read(text);
         assert_eq!(life.turns[0].end, Some((20, End::Done)));
         assert_eq!(life.turns[1].end, None);
         assert_eq!(life.turns[0].token, 7);
-        assert_eq!((life.turns.len(), life.promises.as_slice()), (2, &[(5, true), (30, false)][..]));
+        assert_eq!((life.turns.len(), life.promises[&1].as_slice()), (2, &[(5, true), (30, false)][..]));
         assert!(life.torn.is_empty(), "the line that was cut by the kill says nothing, and is no fault");
     }
 

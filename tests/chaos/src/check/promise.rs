@@ -7,24 +7,28 @@ use super::History;
 use crate::clock::Nanos;
 use crate::turns::{Life, Turn};
 
-/// The promises of all processes: for each, spans that don't touch each other.
+/// The promises of all processes: for each, and each of its sessions, spans that don't touch each other.
 pub(super) struct Promises {
-    spans: BTreeMap<u32, Vec<(Nanos, Nanos)>>,
+    spans: BTreeMap<u32, Vec<Vec<(Nanos, Nanos)>>>,
 }
 
 impl Promises {
     pub(super) fn of(history: &History) -> Self {
         let spans = |(&pid, life): (&u32, &Life)| {
             let death = history.deaths.get(&pid).copied().unwrap_or(Nanos::MAX);
-            (pid, spans(&life.promises, history.session, death))
+            let each = life.promises.values().map(|promises| spans(promises, history.session, death));
+            (pid, each.collect())
         };
         Self { spans: history.lives.iter().map(spans).collect() }
     }
 
-    /// The end of the promise under which something began then; `None`: there was none.
+    /// The end of the promise under which something began then; `None`: there was none. Where there are several databases
+    /// it is not known in which the key lies: of the promises that there were, the one counts that ended first.
     pub(super) fn until(&self, pid: u32, start: Nanos) -> Option<Nanos> {
-        let spans = self.spans.get(&pid)?;
-        spans.iter().find(|(from, until)| (*from..*until).contains(&start)).map(|(_, until)| *until)
+        let then = |spans: &Vec<(Nanos, Nanos)>| {
+            spans.iter().find(|(from, until)| (*from..*until).contains(&start)).map(|(_, until)| *until)
+        };
+        self.spans.get(&pid)?.iter().filter_map(then).min()
     }
 
     /// Until when a run counts: its end, its process's death, or the end of its promise, whichever came first.

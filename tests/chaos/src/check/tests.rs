@@ -14,7 +14,7 @@ fn fine() -> History {
     let mut history = History { session: SESSION, ordered: true, gap: SESSION, ..History::default() };
     for pid in [1, 2] {
         let promises = (0..20).map(|n| (n * 300 * MS, true)).collect();
-        history.lives.insert(pid, Life { promises, ..Life::default() });
+        history.lives.insert(pid, Life { promises: [(0, promises)].into(), ..Life::default() });
         history.deaths.insert(pid, 6_000 * MS);
     }
     for (nth, (id, pid)) in (1..).zip([("a.1", 1), ("a.2", 1), ("b.1", 2)]) {
@@ -140,11 +140,24 @@ fn a_run_of_a_dead_process_ends_with_it_and_not_before() {
 fn stopped() -> History {
     let mut history = fine();
     let life = history.lives.get_mut(&1).unwrap();
-    life.promises =
-        (0..4).map(|n| (n * 300 * MS, true)).chain([(5_001 * MS, false), (5_100 * MS, true)]).collect();
+    let promises = (0..4).map(|n| (n * 300 * MS, true)).chain([(5_001 * MS, false), (5_100 * MS, true)]);
+    life.promises = [(0, promises.collect())].into();
     fault(&mut history, Kind::Stop, 1, 1_100 * MS, 5_000 * MS);
     run(&mut history, 1, "a.2", 1_050 * MS, Some(5_002 * MS));
     history
+}
+
+/// Its session in another database was renewed a little later than the one under which the run was begun.
+#[test]
+fn of_the_promises_of_several_databases_the_first_to_end_counts() {
+    let mut history = stopped();
+    run(&mut history, 2, "a.2", 1_950 * MS, Some(1_960 * MS));
+    assert!(broken(&history).iter().all(|breach| *breach != Breach::Overlapping), "after its promise");
+    let life = history.lives.get_mut(&1).unwrap();
+    life.promises.insert(1, vec![(0, true), (600 * MS, true), (1_090 * MS, true)]);
+    assert!(broken(&history).iter().all(|breach| *breach != Breach::Overlapping), "the other one counts");
+    history.lives.get_mut(&1).unwrap().promises.remove(&0);
+    assert!(broken(&history).contains(&Breach::Overlapping), "within the only one that is left");
 }
 
 #[test]

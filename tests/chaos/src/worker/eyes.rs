@@ -66,15 +66,17 @@ impl Drop for Open {
 pub(crate) struct Eyes {
     pub(crate) env: Env,
     pub(crate) lines: Arc<Lines>,
+    /// Which database.
+    pub(crate) home: u32,
 }
 
 impl StoreEyes for Eyes {
     fn promised(&self, sent: (Instant, Timestamp)) {
         let ago = nanos(self.env.now().since(sent.0));
-        self.lines.line(&format!("promised {}", now().saturating_sub(ago)));
+        self.lines.line(&format!("promised {} {}", now().saturating_sub(ago), self.home));
     }
 
     fn session_lost(&self) {
-        self.lines.line(&format!("lost {}", now()));
+        self.lines.line(&format!("lost {} {}", now(), self.home));
     }
 }

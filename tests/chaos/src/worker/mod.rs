@@ -6,6 +6,7 @@ mod handler;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use keylane::{Env, Error, ErrorKind, Runtime};
 use keylane_log::Log;
@@ -78,8 +79,10 @@ fn watch(
     env: Env,
     lines: Arc<Lines>,
 ) -> impl Fn(Arc<dyn keylane::store::Store>) -> Arc<dyn keylane::store::Store> + Send + Sync + 'static {
+    let homes = AtomicU32::new(0);
     move |store| {
-        let eyes = eyes::Eyes { env: env.clone(), lines: lines.clone() };
+        let home = homes.fetch_add(1, Ordering::Relaxed);
+        let eyes = eyes::Eyes { env: env.clone(), lines: lines.clone(), home };
         Arc::new(FaultyStore::new(store, env.clone(), StoreFaults::default()).watched(Arc::new(eyes)))
     }
 }
