@@ -91,6 +91,8 @@ fn sim_seeds_that_were_broken_are_mended() {
     }
     // A partition came back within the grace of its earlier tenure, and left again before that was over (S5).
     mended(Profile::Log, Focus::Grace, 1585);
+    // A tenure that had ended paused its partition for a hot key, which the next one read by then: nobody let it go on.
+    mended(Profile::Log, Focus::Line, 817_229);
     // Who waited for twins was admitted one after the other, with a call each.
     mended(Profile::Ordered, Focus::Late, 10556);
 }

@@ -207,6 +207,16 @@ impl Subscription {
         self.tenures.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// A partition was paused for a tenure that ended at that very moment: if the next one has begun, its word counts.
+    pub(crate) fn ended_while_held_back(&self, ended: &Arc<Tenure>) {
+        let partition = ended.claimed().claim.partition;
+        let tenures = self.tenures();
+        let next = tenures.get(&partition).filter(|next| !Arc::ptr_eq(next, ended));
+        if next.is_some_and(|next| !next.claimed().is_held_back()) {
+            self.consumer.resume(Some(&[partition]));
+        }
+    }
+
     /// Takes the tenure of a claim out, if it is still the current one of its partition.
     pub(crate) fn forget_tenure(&self, claim: &ClaimRef) -> Option<Arc<Tenure>> {
         let mut tenures = self.tenures();

@@ -37,7 +37,14 @@ impl Shard {
         let tenure = last.tenure.clone();
         // A queue can't be paused for one key: there the budgets alone are the bound.
         let Some(of) = tenure.partition() else { return };
+        // One that is ending has no say: the next may read the partition by now, and nobody would let that go on.
+        if !tenure.may_start() {
+            return;
+        }
         of.hold_back(&*self.sub.consumer);
+        if !tenure.may_start() {
+            self.sub.ended_while_held_back(&tenure);
+        }
         self.hot.push(Hot { lane, tenure });
     }
 

@@ -79,6 +79,10 @@ impl OfPartition {
         }
     }
 
+    pub(crate) fn is_held_back(&self) -> bool {
+        self.held_back.load(Ordering::Acquire) > 0
+    }
+
     /// One reason less. One that is ending has no say: the next may hold its partition back by now.
     pub(crate) fn let_go_on(&self, consumer: &dyn Consumer, ending: bool) {
         if self.held_back.fetch_sub(1, Ordering::AcqRel) == 1 && !ending {
