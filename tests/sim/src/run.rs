@@ -87,7 +87,8 @@ fn tell(stage: &mut Stage, mix: Mix, each: u64) -> Vec<String> {
     let published = stage.all(each);
     let mut wrong = drain(stage, &published);
     work_off(stage);
-    let quiet_from = stage.world.now().as_secs() + 1;
+    // A worker that was cut off has in hand what others finished, and asks again when its wait is over.
+    let quiet_from = (stage.world.now() + QUIET / 2).as_secs() + 1;
     // Time for what should not come any more.
     stage.pass(QUIET);
     if mix.releases {

@@ -127,7 +127,10 @@ impl FaultyStore {
         if mute || self.link.is_cut(&self.env) || self.hits(self.faults.refused) {
             // Not for nothing: who asks again at once must be seen to.
             self.env.sleep(Duration::from_micros(200)).await;
-            return Err(Error::new(ErrorKind::Store, "simulated: the store is away"));
+            // The way may end under the question, too: then nobody knows, and nothing was done.
+            let known = self.env.random().is_multiple_of(2);
+            let kind = if known { ErrorKind::Store } else { kind };
+            return Err(Error::new(kind, "simulated: the store is away"));
         }
         let answer = call.await;
         self.delay().await;
