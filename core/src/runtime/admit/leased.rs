@@ -29,7 +29,7 @@ pub(crate) async fn rejoin(sub: &Arc<Subscription>, store: &dyn Store, leases: &
     if leases.local && leases.lobby().is_lost() {
         take_local(sub, store, leases).await;
     }
-    let Asked { items, keys, refused } = leases.join(&sub.budget, items);
+    let Asked { items, places, keys, refused } = leases.join(&sub.budget, items);
     sub.send_back(refused);
     if items.is_empty() {
         return;
@@ -38,8 +38,8 @@ pub(crate) async fn rejoin(sub: &Arc<Subscription>, store: &dyn Store, leases: &
     if leases.local && sub.settings.ledger == LedgerMode::Off && !released {
         return sub.enter_lanes(items);
     }
-    match ask(sub, store, leases, &keys, &items).await {
-        Some((session, answer)) => sort_out(sub, leases, Answered { session, keys, items, answer }),
+    match ask(sub, store, leases, &keys, &items, &places).await {
+        Some((session, answer)) => sort_out(sub, leases, Answered { session, keys, items, places, answer }),
         // It drains, or can't go on.
         None => sub.send_back(items),
     }
@@ -50,7 +50,7 @@ pub(crate) async fn take_local(sub: &Arc<Subscription>, store: &dyn Store, lease
     loop {
         let key = |session: SessionId| vec![Bytes::copy_from_slice(session.0.as_bytes())];
         let keys = key(sub.committer.session());
-        let Some((session, answer)) = ask(sub, store, leases, &keys, &[]).await else { return };
+        let Some((session, answer)) = ask(sub, store, leases, &keys, &[], &[]).await else { return };
         if let [LeaseAnswer::Granted { token, .. }] = answer.leases[..]
             && let Some(tenure) = leases.granted(session, keys[0].clone(), token, 0)
         {
@@ -65,8 +65,9 @@ pub(crate) async fn pass_over(sub: &Arc<Subscription>, store: &dyn Store, leases
     if keys.is_empty() {
         return;
     }
-    if let Some((session, answer)) = ask(sub, store, leases, &keys, &[]).await {
-        sort_out(sub, leases, Answered { session, keys, items: Vec::new(), answer });
+    if let Some((session, answer)) = ask(sub, store, leases, &keys, &[], &[]).await {
+        let (items, places) = (Vec::new(), Vec::new());
+        sort_out(sub, leases, Answered { session, keys, items, places, answer });
     }
 }
 
@@ -75,11 +76,12 @@ struct Answered {
     session: SessionId,
     keys: Vec<Bytes>,
     items: Vec<Item>,
+    places: Vec<Option<usize>>,
     answer: Admitted,
 }
 
 fn sort_out(sub: &Arc<Subscription>, leases: &Leases, answered: Answered) {
-    let Answered { session, keys, items, answer } = answered;
+    let Answered { session, keys, items, places, answer } = answered;
     let granted = keys.iter().zip(&answer.leases).map(|(key, answer)| match answer {
         LeaseAnswer::Granted { token, marks } => {
             // T1: no more than may have been in flight.
@@ -89,16 +91,15 @@ fn sort_out(sub: &Arc<Subscription>, leases: &Leases, answered: Answered) {
         LeaseAnswer::Taken => Key::Taken,
     });
     let granted: Vec<Key> = granted.collect();
-    let (mut fresh, mut known, mut again) = (Vec::new(), Vec::new(), Vec::new());
-    for (mut item, said) in items.into_iter().zip(answer.events) {
+    let (mut fresh, mut known, mut again) = (Vec::with_capacity(items.len()), Vec::new(), Vec::new());
+    for ((mut item, place), said) in items.into_iter().zip(places).zip(answer.events) {
         let said = if item.released_from().is_some() { of_released(said) } else { said };
         if matches!(said, Admission::Finished | Admission::Parked) {
             known.push(item);
             continue;
         }
         if item.tenure.key().is_some_and(|of| of.is_kept()) && !leases.local {
-            let key = item.envelope.meta.lane_key();
-            match keys.binary_search(&key).ok().map(|at| &granted[at]) {
+            match place.map(|at| &granted[at]) {
                 Some(Key::Ours(tenure)) => {
                     tenure.opened(1);
                     enter(&mut item, tenure);
@@ -154,11 +155,12 @@ async fn ask(
     leases: &Leases,
     keys: &[Bytes],
     items: &[Item],
+    places: &[Option<usize>],
 ) -> Option<(SessionId, Admitted)> {
     let mut wait = AGAIN_AFTER;
     loop {
         let session = sub.committer.session();
-        match store.admit(batch_of(sub, session, keys, items)).await {
+        match store.admit(batch_of(sub, session, keys, items, places)).await {
             Ok(answer) => return Some((session, answer)),
             Err(error) if error.kind() == ErrorKind::SessionLost => sub.committer.lost().send(session),
             Err(error) if !error.is_transient() => {
@@ -184,11 +186,17 @@ async fn pause(env: &Env, wait: &mut std::time::Duration) {
     *wait = (*wait * 2).min(AGAIN_MAX);
 }
 
-fn batch_of(sub: &Subscription, session: SessionId, keys: &[Bytes], items: &[Item]) -> AdmitBatch {
-    let events = items.iter().map(|item| AdmitEvent {
+fn batch_of(
+    sub: &Subscription,
+    session: SessionId,
+    keys: &[Bytes],
+    items: &[Item],
+    places: &[Option<usize>],
+) -> AdmitBatch {
+    let events = items.iter().zip(places).map(|(item, place)| AdmitEvent {
         id: item.id(),
         payload: item.ledger,
-        lease: keys.binary_search(&item.envelope.meta.lane_key()).ok(),
+        lease: *place,
         leased: true,
     });
     let events = events.collect();

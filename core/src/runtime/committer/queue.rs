@@ -78,7 +78,8 @@ impl Queue {
         let mut round = Round::new(env, session);
         let mut passed = env.set();
         let (mut first, mut worth) = (None, 0);
-        for (number, letter) in std::mem::take(&mut self.letters) {
+        for _ in 0..self.letters.len() {
+            let Some((number, letter)) = self.letters.pop_front() else { break };
             let waits = letter.tenures().any(|of| self.is_busy(of) || passed.contains(&address(of)))
                 || round.units.len() >= UNITS_MAX
                 || (worth >= share && !letter.tenures().all(|of| round.holds(of)));

@@ -8,7 +8,7 @@ use super::Letter;
 use super::queue::address;
 use crate::env::{Env, Map, Set};
 use crate::runtime::tenure::Tenure;
-use crate::store::{CommitGroup, Effect, Hold, HoldCommit, LeaseCommit, SessionId, Unit, Verdict};
+use crate::store::{CommitGroup, Effect, SessionId, Unit, Verdict};
 
 /// A group in the making.
 pub(super) struct Round {
@@ -135,7 +135,7 @@ impl Round {
     /// The group, its claims sorted (rule C7); afterwards `tenures` stand in the same order.
     pub(super) fn group(&mut self) -> CommitGroup {
         let mut order: Vec<usize> = (0..self.tenures.len()).collect();
-        order.sort_by_cached_key(|at| self.tenures[*at].hold());
+        order.sort_unstable_by(|one, two| self.tenures[*one].by_hold(&self.tenures[*two]));
         if mutant!("c7-holds-unsorted") {
             order.reverse();
         }
@@ -151,19 +151,7 @@ impl Round {
         let ending = self.ending(&units);
         self.sealed = self.seal(&ending);
         let holds = self.tenures.iter().zip(&self.sealed).zip(ending);
-        let holds = holds.map(|((tenure, sealed), ending)| hold_of(tenure, *sealed, ending));
+        let holds = holds.map(|((tenure, sealed), ending)| tenure.commit(*sealed, ending));
         CommitGroup { session: self.session, holds: holds.collect(), units }
-    }
-}
-
-/// The tenure's part of a group; a partition's with all that is finished by now.
-fn hold_of(tenure: &Tenure, give_back: bool, ending: usize) -> HoldCommit {
-    match (tenure.partition(), tenure.hold()) {
-        (Some(of), _) => HoldCommit::Claim(Box::new(of.snapshot())),
-        (None, Hold::Lease(lease)) => {
-            let marks = tenure.key().map_or(u32::MAX, |of| of.marks_left(ending));
-            HoldCommit::Lease(LeaseCommit { lease, give_back, marks })
-        }
-        (None, Hold::Claim(_)) => unreachable!("only a partition has a claim"),
     }
 }

@@ -32,8 +32,10 @@ impl Committer {
             let fates = group.events().map(|_| Fate::Excluded).collect();
             Known { certain: true, fates, written: Vec::new() }
         });
-        self.end_leases(group, round, &fates, |at| certain && written.contains(&at), certain);
-        self.mark_finished(group, round, &fates, &written);
+        let mut is_written = vec![false; group.holds.len()];
+        written.into_iter().for_each(|at| is_written[at] = true);
+        self.end_leases(group, round, &fates, |at| certain && is_written[at], certain);
+        self.mark_finished(group, round, &fates, |at| is_written[at]);
         let mut fates = fates.into_iter();
         let mut answers: BTreeMap<(usize, usize), Vec<Answer>> = BTreeMap::new();
         for (unit, from) in group.units.iter().zip(&round.from) {
@@ -49,9 +51,14 @@ impl Committer {
         }
     }
 
-    fn mark_finished(&self, group: &CommitGroup, round: &Round, fates: &[Fate], written: &[usize]) {
-        let held: Vec<bool> = (0..group.holds.len()).map(|hold| written.contains(&hold)).collect();
-        let positions = group.positions(fates, |claim| held[claim]);
+    fn mark_finished(
+        &self,
+        group: &CommitGroup,
+        round: &Round,
+        fates: &[Fate],
+        held: impl Fn(usize) -> bool,
+    ) {
+        let positions = group.positions(fates, held);
         let mut offsets: Vec<Vec<u64>> = group.holds.iter().map(|_| Vec::new()).collect();
         for (event, fate) in group.events().zip(fates) {
             if event.marks_position(fate) {

@@ -3,7 +3,6 @@
 use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
-use tokio_util::sync::CancellationToken;
 
 use crate::env::{Map, Set};
 use crate::runtime::budget::Budget;
@@ -17,8 +16,6 @@ pub(super) struct State {
     pub(super) keys: Map<Bytes, Key>,
     /// Where events stand that have no lease yet; with `local`, the tenure of all of them.
     pub(super) lobby: Arc<Tenure>,
-    /// Ready when handlers should come to an end.
-    pub(super) cancelled: CancellationToken,
     /// Parked events that were released and are on their way.
     pub(super) releasing: Set<ParkedId>,
     /// Leases that nothing else here knows of, on their way back, or lost with something still on its way.

@@ -5,7 +5,6 @@
 //! (rule A2). The task that pulls takes leases; whatever empties a key gives its lease back (rule S7).
 
 mod keys;
-mod scene;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -18,15 +17,15 @@ use super::Item;
 use super::budget::Budget;
 use super::tenure::{OfKey, Tenure};
 use crate::env::Env;
-use crate::handler::Begin;
+use crate::handler::{Begin, Scene};
 use crate::store::{LeaseKey, LeaseRef, ParkedId, Scope, SessionId};
 
 pub(crate) use keys::enter;
 use keys::{Key, State};
-use scene::SceneOf;
 
 pub(crate) struct Leases {
-    of: SceneOf,
+    /// That of all keys: its handlers are to come to an end when the worker drains.
+    scene: Arc<Scene>,
     scope: Scope,
     subscription: usize,
     /// One lease for all keys, which no other worker asks for (`lock = "local"`).
@@ -38,13 +37,15 @@ pub(crate) struct Leases {
     closed: AtomicBool,
     /// Raised when a key begins to wait.
     pub(crate) waits: Notify,
-    /// Raised when a key is gone.
+    /// Raised when the last key is gone.
     gone: Notify,
 }
 
 /// What is to be asked of the store for a batch.
 pub(crate) struct Asked {
     pub(crate) items: Vec<Item>,
+    /// Of each item, the place of its key among these, if its lease is to be taken.
+    pub(crate) places: Vec<Option<usize>>,
     /// The keys whose leases are to be taken, sorted (rule C7).
     pub(crate) keys: Vec<Bytes>,
     /// The worker drains: these go back to the broker.
@@ -61,15 +62,13 @@ impl Leases {
         session: SessionId,
         begin: Begin,
     ) -> Self {
-        let cancelled = CancellationToken::new();
         let nobody = LeaseRef { lease: LeaseKey { scope: scope.clone(), key: Bytes::new() }, token: 0 };
-        let of = SceneOf { env: env.clone(), subscription: name, begin };
-        let scene = of.scene(&cancelled);
-        let lobby = Arc::new(Tenure::of_key(scene, subscription, OfKey::for_all(nobody)));
-        let state =
-            State { session, keys: env.map(), lobby, cancelled, releasing: env.set(), strays: Vec::new() };
+        let cancelled = CancellationToken::new();
+        let scene = Arc::new(Scene { env: env.clone(), subscription: name, cancelled, begin });
+        let lobby = Arc::new(Tenure::of_key(scene.clone(), subscription, OfKey::for_all(nobody)));
+        let state = State { session, keys: env.map(), lobby, releasing: env.set(), strays: Vec::new() };
         Self {
-            of,
+            scene,
             scope,
             subscription,
             local,
@@ -93,35 +92,42 @@ impl Leases {
     /// be taken for the rest, which stay in the lobby.
     pub(crate) fn join(&self, budget: &Budget, items: Vec<Item>) -> Asked {
         let mut state = self.lock();
-        let mut asked =
-            Asked { items: Vec::with_capacity(items.len()), keys: Vec::new(), refused: Vec::new() };
         if self.is_closed() {
-            return Asked { refused: items, ..asked };
+            return Asked { items: Vec::new(), places: Vec::new(), keys: Vec::new(), refused: items };
         }
+        let (mut here, mut wanted) = (Vec::with_capacity(items.len()), Vec::with_capacity(items.len()));
         for mut item in items {
             if item.tenure.is_lost() {
                 state.move_to_lobby(&mut item).ended(1);
             }
             if self.local {
-                asked.items.push(item);
+                here.push(item);
                 continue;
             }
             let key = item.envelope.meta.lane_key();
             match state.keys.get_mut(&key) {
                 Some(Key { tenure: Some(tenure), waiting }) if waiting.is_empty() && tenure.join() => {
                     enter(&mut item, &tenure.clone());
-                    asked.items.push(item);
+                    here.push(item);
                 }
                 Some(known) => known.wait(budget, item),
                 None => {
-                    asked.keys.push(key);
-                    asked.items.push(item);
+                    wanted.push((key, here.len()));
+                    here.push(item);
                 }
             }
         }
-        asked.keys.sort_unstable();
-        asked.keys.dedup();
-        asked
+        drop(state);
+        wanted.sort_unstable();
+        let mut places = vec![None; here.len()];
+        let mut keys: Vec<Bytes> = Vec::with_capacity(wanted.len());
+        for (key, item) in wanted {
+            if keys.last() != Some(&key) {
+                keys.push(key);
+            }
+            places[item] = Some(keys.len() - 1);
+        }
+        Asked { items: here, places, keys, refused: Vec::new() }
     }
 
     /// A lease was granted to this session. `None`: the session is another by now.
@@ -137,9 +143,8 @@ impl Leases {
             return None;
         }
         let lease = LeaseRef { lease: LeaseKey { scope: self.scope.clone(), key: key.clone() }, token };
-        let scene = self.of.scene(&state.cancelled);
         let of = if self.local { OfKey::for_all(lease) } else { OfKey::new(lease, marks) };
-        let tenure = Arc::new(Tenure::of_key(scene, self.subscription, of));
+        let tenure = Arc::new(Tenure::of_key(self.scene.clone(), self.subscription, of));
         if self.is_closed() {
             tenure.yield_up();
         }
@@ -213,8 +218,11 @@ impl Leases {
             state.strays.push(Arc::downgrade(tenure));
         }
         let waiting = state.take(key, budget);
+        let last = state.keys.is_empty();
         drop(state);
-        self.gone.notify_waiters();
+        if last {
+            self.gone.notify_waiters();
+        }
         waiting
     }
 
@@ -262,15 +270,14 @@ impl Leases {
                 || state.keys.get(&lease.lease.key).and_then(|key| key.tenure.as_ref()).is_some_and(same)
         };
         let own = held.iter().filter(|lease| lease.lease.scope == self.scope && !known(lease));
-        let strays: Vec<_> = own.map(|lease| self.stray(&state, lease.clone())).collect();
+        let strays: Vec<_> = own.map(|lease| self.stray(lease.clone())).collect();
         state.strays.extend(strays.iter().map(Arc::downgrade));
         strays
     }
 
     /// A tenure of a lease that nothing runs under, to give it back by.
-    fn stray(&self, state: &State, lease: LeaseRef) -> Arc<Tenure> {
-        let scene = self.of.scene(&state.cancelled);
-        Arc::new(Tenure::of_key(scene, self.subscription, OfKey::stray(lease)))
+    fn stray(&self, lease: LeaseRef) -> Arc<Tenure> {
+        Arc::new(Tenure::of_key(self.scene.clone(), self.subscription, OfKey::stray(lease)))
     }
 
     /// Others wait for these keys: each is given up when it had its turn (rule S9). True when one is.
@@ -327,7 +334,7 @@ impl Leases {
     pub(crate) fn close(&self, budget: &Budget) -> Vec<Item> {
         let mut state = self.lock();
         self.closed.store(true, Ordering::Release);
-        state.cancelled.cancel();
+        self.scene.cancelled.cancel();
         state.lobby.yield_up();
         let keys: Vec<Bytes> = state.keys.keys().cloned().collect();
         let mut waiting = Vec::new();
@@ -348,9 +355,9 @@ impl Leases {
     /// Drops every running handler at its next await.
     pub(crate) fn abort_all(&self) {
         let state = self.lock();
-        state.lobby.abort.cancel();
+        state.lobby.abort();
         for tenure in state.keys.values().filter_map(|key| key.tenure.as_ref()) {
-            tenure.abort.cancel();
+            tenure.abort();
         }
     }
 

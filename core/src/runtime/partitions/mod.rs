@@ -120,7 +120,7 @@ impl Partitions {
         let (env, ending) = (&self.sub.env, self.sub.ending(tenure));
         if env.timeout("the grace", grace, all_empty(&ending)).await.is_err() {
             if !mutant!("s5-grace-without-end") {
-                ending.iter().for_each(|tenure| tenure.abort.cancel());
+                ending.iter().for_each(|tenure| tenure.abort());
             }
             self.sub.stir_shards();
         }

@@ -112,7 +112,7 @@ impl Shard {
             run.lanes.iter().flatten().for_each(|lane| _ = self.lanes.finish(*lane));
         }
         run.permit = self.permit.take();
-        let lost = run.items[0].tenure.abort.clone();
+        let lost = run.items[0].tenure.aborted();
         let limit = chain.limit(route);
         let bounded = boundary::bounded(chain.env.clone(), call, limit, lost, chain.promise.out());
         let key = self.runs.insert(run);

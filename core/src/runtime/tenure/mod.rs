@@ -7,14 +7,15 @@
 mod key;
 mod partition;
 
-use std::sync::Arc;
+use std::cmp;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::handler::Scene;
-use crate::store::{Hold, Scope};
+use crate::store::{HoldCommit, LeaseCommit, Scope};
 pub(crate) use key::OfKey;
 pub(crate) use partition::{OfPartition, Progress};
 
@@ -28,8 +29,9 @@ pub(crate) struct Tenure {
     closing: AtomicBool,
     /// Nothing of it may be committed any more: the claim, the lease or the session is gone.
     lost: AtomicBool,
-    /// Cancelled when running handlers are to be dropped: it is lost, or its grace is over.
-    pub(crate) abort: CancellationToken,
+    /// Of [`Tenure::aborted`]: it is lost, or its grace is over. Few keys have handlers that
+    /// wait.
+    abort: OnceLock<CancellationToken>,
     /// Events in lanes, running, or waiting for their commit; with [`SEALED`].
     open: AtomicUsize,
     emptied: Notify,
@@ -65,7 +67,7 @@ impl Tenure {
             generation,
             closing: AtomicBool::new(false),
             lost: AtomicBool::new(false),
-            abort: CancellationToken::new(),
+            abort: OnceLock::new(),
             open: AtomicUsize::new(0),
             emptied: Notify::new(),
             of,
@@ -93,10 +95,28 @@ impl Tenure {
         }
     }
 
-    pub(crate) fn hold(&self) -> Hold {
+    /// Its part of a group in which `ending` events of it end: a partition's with all that is finished by now.
+    pub(crate) fn commit(&self, give_back: bool, ending: usize) -> HoldCommit {
         match &self.of {
-            Of::Partition(of) => Hold::Claim(of.claim.clone()),
-            Of::Key(of) => Hold::Lease(of.lease.clone()),
+            Of::Partition(of) => HoldCommit::Claim(Box::new(of.snapshot())),
+            Of::Key(of) => {
+                let (lease, marks) = (of.lease.clone(), of.marks_left(ending));
+                HoldCommit::Lease(LeaseCommit { lease, give_back, marks })
+            }
+        }
+    }
+
+    /// The order in which a group locks (rule C7): that of [`Hold`](crate::store::Hold).
+    pub(crate) fn by_hold(&self, other: &Self) -> cmp::Ordering {
+        match (&self.of, &other.of) {
+            (Of::Partition(one), Of::Partition(two)) => one.claim.cmp(&two.claim),
+            // Of one subscription, and so of one scope: three names need not be compared.
+            (Of::Key(one), Of::Key(two)) if self.subscription == other.subscription => {
+                (&one.lease.lease.key, one.lease.token).cmp(&(&two.lease.lease.key, two.lease.token))
+            }
+            (Of::Key(one), Of::Key(two)) => one.lease.cmp(&two.lease),
+            (Of::Partition(_), Of::Key(_)) => cmp::Ordering::Less,
+            (Of::Key(_), Of::Partition(_)) => cmp::Ordering::Greater,
         }
     }
 
@@ -140,7 +160,17 @@ impl Tenure {
             // Its scene is that of all keys.
             Of::Key(_) => self.yield_up(),
         }
-        self.abort.cancel();
+        self.abort();
+    }
+
+    /// Drops what runs at its next await.
+    pub(crate) fn abort(&self) {
+        self.aborted().cancel();
+    }
+
+    /// Cancelled when running handlers are to be dropped.
+    pub(crate) fn aborted(&self) -> CancellationToken {
+        self.abort.get_or_init(CancellationToken::new).clone()
     }
 
     pub(crate) fn is_lost(&self) -> bool {
