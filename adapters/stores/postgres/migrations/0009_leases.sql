@@ -6,6 +6,10 @@ ALTER TABLE {keylane}.leases ADD COLUMN marks int NOT NULL DEFAULT 0;
 UPDATE {keylane}.leases SET marks = 2147483647 WHERE unclean;
 ALTER TABLE {keylane}.leases DROP COLUMN unclean;
 
+-- A session's leases are looked for seldom; each that is taken would pay for the index, which keeps those given back
+-- until it is cleaned like the table itself.
+DROP INDEX {keylane}.leases_by_owner;
+
 -- As before, but that marks are told with the grant, and that a key of which there is no row costs one.
 CREATE OR REPLACE FUNCTION {keylane}.take_leases(
     p_session uuid, p_scope int, p_keys bytea[], OUT tokens bigint[], OUT uncleans boolean[]
@@ -154,6 +158,41 @@ BEGIN
     RETURN v_flags;
 END $$;
 
+-- As before, but that each lease is looked for by its key: the others of the session, and those that it gave back a
+-- moment ago, are many more.
+CREATE OR REPLACE FUNCTION {keylane}.fence(
+    p_session uuid, p_scope int[], p_partition bigint[], p_key bytea[], p_number bigint[], p_guard boolean,
+    OUT lifetime_us bigint, OUT held boolean[]
+) LANGUAGE plpgsql AS $$
+DECLARE
+    v_at int;
+BEGIN
+    lifetime_us := {keylane}.hold_session(p_session);
+    IF p_guard THEN
+        INSERT INTO {keylane}.guards VALUES (pg_current_xact_id());
+    END IF;
+    PERFORM {keylane}.hold_ledgers(p_scope);
+    held := array_fill(false, ARRAY[cardinality(p_scope)]);
+    -- S2: FOR KEY SHARE would let the epoch be raised; two commits of one claim that both only shared it would meet
+    -- when they write the position.
+    FOR v_at IN SELECT e.at
+        FROM unnest(p_scope, p_partition, p_number) WITH ORDINALITY e (scope, partition, number, at)
+        JOIN {keylane}.claims c ON c.scope = e.scope AND c.partition = e.partition
+        WHERE c.owner = p_session AND c.epoch = e.number
+        ORDER BY e.scope, e.partition FOR NO KEY UPDATE OF c
+    LOOP
+        held[v_at] := true;
+    END LOOP;
+    FOR v_at IN SELECT e.at
+        FROM (SELECT u.* FROM unnest(p_scope, p_key, p_number) WITH ORDINALITY u (scope, key, number, at)
+            WHERE u.key IS NOT NULL ORDER BY u.scope, u.key) e
+        CROSS JOIN LATERAL (SELECT FROM {keylane}.leases l WHERE l.scope = e.scope AND l.key = e.key
+            AND l.owner = p_session AND l.token = e.number FOR UPDATE) own
+    LOOP
+        held[v_at] := true;
+    END LOOP;
+END $$;
+
 -- Ends leases of a plain group at once, checked by the very statement that deletes them (rule C1): those that are held
 -- and that nobody waits for, nor for marks. The others are left to `fence` and `give_back`. The session and the ledgers
 -- are locked. Gives the numbers of those that ended.
@@ -174,11 +213,10 @@ BEGIN
         DELETE FROM {keylane}.leases l USING (
             SELECT e.at, place.ctid
             FROM unnest(p_scope, p_key, p_number, v_ends) WITH ORDINALITY e (scope, key, number, ends, at)
-            -- The limit makes each a look into the key, whatever is thought of the table's size. The index by owner
-            -- would be no such look.
+            -- The limit makes each a look into the key, whatever is thought of the table's size.
             CROSS JOIN LATERAL (
                 SELECT k.ctid FROM {keylane}.leases k WHERE k.scope = e.scope AND k.key = e.key
-                    AND k.token = e.number AND (k.owner = p_session) IS TRUE AND k.marks = 0 LIMIT 1) place
+                    AND k.token = e.number AND k.owner = p_session AND k.marks = 0 LIMIT 1) place
             WHERE e.ends) found
         WHERE l.ctid = found.ctid
         RETURNING found.at::int AS at)
@@ -190,6 +228,34 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = 'KL002', MESSAGE = 'somebody waits for a lease of the group';
     END IF;
     RETURN coalesce(v_ended, '{}');
+END $$;
+
+-- The same of a group without claims, and what is left to be done of it: `used` and `over` without the holds that ended,
+-- and of those no key, so that nothing looks for them again. The session and the ledgers are locked.
+CREATE FUNCTION {keylane}.end_first(
+    p_session uuid, p_scope int[], p_key bytea[], p_number bigint[], p_used int[], p_over int[],
+    OUT ended int[], OUT used int[], OUT over int[], OUT rest bytea[]
+) LANGUAGE plpgsql AS $$
+DECLARE
+    v_gone boolean[];
+BEGIN
+    ended := {keylane}.end_leases(p_session, p_scope, p_key, p_number, p_over);
+    IF cardinality(ended) = cardinality(p_key) THEN
+        used := '{}';
+        over := '{}';
+        rest := '{}';
+        RETURN;
+    END IF;
+    used := p_used;
+    over := p_over;
+    rest := p_key;
+    IF ended <> '{}' THEN
+        v_gone := {keylane}.flags(ended, cardinality(p_key));
+        SELECT coalesce(array_agg(u), '{}') INTO used FROM unnest(p_used) u WHERE NOT v_gone[u];
+        SELECT coalesce(array_agg(o), '{}') INTO over FROM unnest(p_over) o WHERE NOT v_gone[o];
+        SELECT array_agg(CASE WHEN NOT k.gone THEN k.key END ORDER BY k.at) INTO rest
+        FROM unnest(p_key, v_gone) WITH ORDINALITY k (key, gone, at);
+    END IF;
 END $$;
 
 -- As before, but that leases which end do so first, where the group has no claims, whose rows are locked before those
@@ -210,7 +276,6 @@ CREATE FUNCTION {keylane}.commit_plain(
 DECLARE
     v_held boolean[];
     v_ended int[] := '{}';
-    v_gone boolean[];
     v_used int[] := p_used;
     v_over int[] := p_over;
     v_key bytea[] := p_key;
@@ -218,17 +283,8 @@ BEGIN
     IF cardinality(p_over) > 0 AND array_remove(p_partition, NULL) = '{}' THEN
         PERFORM {keylane}.hold_session(p_session);
         PERFORM {keylane}.hold_ledgers(p_scope);
-        v_ended := {keylane}.end_leases(p_session, p_scope, p_key, p_number, p_over);
-        IF cardinality(v_ended) = cardinality(p_key) THEN
-            v_used := '{}';
-            v_over := '{}';
-            -- Nothing is left to look for.
-            v_key := '{}';
-        ELSIF v_ended <> '{}' THEN
-            v_gone := {keylane}.flags(v_ended, cardinality(p_key));
-            SELECT coalesce(array_agg(u), '{}') INTO v_used FROM unnest(p_used) u WHERE NOT v_gone[u];
-            SELECT coalesce(array_agg(o), '{}') INTO v_over FROM unnest(p_over) o WHERE NOT v_gone[o];
-        END IF;
+        SELECT e.ended, e.used, e.over, e.rest INTO v_ended, v_used, v_over, v_key
+        FROM {keylane}.end_first(p_session, p_scope, p_key, p_number, p_used, p_over) e;
     END IF;
     SELECT r.held INTO v_held
     FROM {keylane}.commit_rows(p_session, p_scope, p_partition, v_key, p_number, false, v_used, p_version,

@@ -344,7 +344,6 @@ END $body$ $$,
 DECLARE
     v_held boolean[];
     v_ended int[] := '{}';
-    v_gone boolean[];
     v_used int[] := p_used;
     v_over int[] := p_over;
     v_key bytea[] := p_key;
@@ -353,17 +352,8 @@ BEGIN
     IF cardinality(p_over) > 0 AND array_remove(p_partition, NULL) = '{}'
         AND {keylane}.hold_session(p_session) IS NOT NULL AND pg_advisory_xact_lock_shared(<key>) IS NOT NULL
     THEN
-        v_ended := {keylane}.end_leases(p_session, p_scope, p_key, p_number, p_over);
-        IF cardinality(v_ended) = cardinality(p_key) THEN
-            v_used := '{}';
-            v_over := '{}';
-            -- Nothing is left to look for.
-            v_key := '{}';
-        ELSIF v_ended <> '{}' THEN
-            v_gone := {keylane}.flags(v_ended, cardinality(p_key));
-            SELECT coalesce(array_agg(u), '{}') INTO v_used FROM unnest(p_used) u WHERE NOT v_gone[u];
-            SELECT coalesce(array_agg(o), '{}') INTO v_over FROM unnest(p_over) o WHERE NOT v_gone[o];
-        END IF;
+        SELECT e.ended, e.used, e.over, e.rest INTO v_ended, v_used, v_over, v_key
+        FROM {keylane}.end_first(p_session, p_scope, p_key, p_number, p_used, p_over) e;
     END IF;
     SELECT r.held INTO v_held
     FROM {keylane}.commit_rows_<scope>(p_session, p_scope, p_partition, v_key, p_number, false, v_used, p_version,

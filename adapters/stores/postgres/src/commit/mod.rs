@@ -62,12 +62,13 @@ pub(crate) async fn commit(store: &PostgresStore, group: &CommitGroup) -> Result
             Err(error) => return Err(error),
         }
     }
-    let is_written = |at: &usize| match &group.holds[*at] {
-        HoldCommit::Claim(_) => done.written.contains(at),
-        HoldCommit::Lease(_) => done.given.contains(at),
-    };
+    let is_lease = |at: usize| matches!(group.holds.get(at), Some(HoldCommit::Lease(_)));
+    let given = done.given.iter().copied().filter(|at| is_lease(*at));
+    let positions = done.written.iter().copied().filter(|at| !is_lease(*at));
+    let mut written: Vec<usize> = positions.chain(given).collect();
+    written.sort_unstable();
     Ok(Committed {
-        written: (0..group.holds.len()).filter(is_written).collect(),
+        written,
         wanted: wants::claims(store, done.claims).await?,
         contended: wants::leases(store, done.leases).await?,
         fates: course.fates,
