@@ -26,9 +26,6 @@ use prefetch::Prefetch;
 use settler::{CALLS, Call, Settler};
 use supervisor::Supervisor;
 
-/// Beyond this a longer word of acknowledgement saves nothing.
-const HELD_MAX: usize = 64;
-
 /// Where everything of a broker without partitions lies.
 const PARTITION: Partition = 0;
 
@@ -70,7 +67,7 @@ impl RabbitMqConsumer {
             env: env.clone(),
             inbox: Arc::clone(&inbox),
             calls: queue,
-            held_max: (spec.unsettled_max / 8).min(HELD_MAX),
+            held_max: spec.unsettled_max / 8,
             limit: links.request_limit,
         };
         let this = Self { env, can: capabilities(&of), source: spec.source, inbox, calls, stop, ended };
