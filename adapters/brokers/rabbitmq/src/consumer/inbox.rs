@@ -36,6 +36,8 @@ struct State {
     offset: u64,
     /// One for each queue; none while there is no connection.
     windows: Vec<Window<Acker>>,
+    /// So much that is finished may be held back of each queue.
+    held_max: usize,
     ready: VecDeque<Delivery>,
     /// Of what is ready.
     bytes: usize,
@@ -60,6 +62,7 @@ impl Default for State {
             void: false,
             offset: 0,
             windows: Vec::new(),
+            held_max: 0,
             ready: VecDeque::new(),
             bytes: 0,
             paused: false,
@@ -135,9 +138,10 @@ impl Inbox {
 
     // The supervisor.
 
-    /// A connection is there, with so many queues.
-    pub(super) fn open(&self, queues: usize) {
+    /// A connection is there, with so many queues, of each of which so much may be held back.
+    pub(super) fn open(&self, queues: usize, held_max: usize) {
         let mut state = self.state();
+        state.held_max = held_max;
         state.windows.resize_with(queues, Window::default);
         state.fault = None;
     }
@@ -219,9 +223,10 @@ impl Inbox {
         }
     }
 
-    /// What is to be told of each queue that has something.
-    pub(super) fn due(&self, held_max: usize) -> Vec<(usize, Due<Acker>)> {
+    /// What is to be told of each queue that has something; nothing is held back where `all` is to be told.
+    pub(super) fn due(&self, all: bool) -> Vec<(usize, Due<Acker>)> {
         let mut state = self.state();
+        let held_max = if all { 0 } else { state.held_max };
         let all = state.windows.iter_mut().map(|window| window.due(held_max)).enumerate();
         all.filter(|(_, due)| due.up_to.is_some() || !due.single.is_empty()).collect()
     }
@@ -263,7 +268,7 @@ mod tests {
     #[test]
     fn a_new_connection_voids_what_lies_here_and_what_was_taken() {
         let inbox = Inbox::default();
-        inbox.open(1);
+        inbox.open(1, 0);
         inbox.put((1..=2).map(|tag| arrival(0, tag)).collect());
         let old = taken(&inbox);
         inbox.put(vec![arrival(0, 3)]);
@@ -271,7 +276,7 @@ mod tests {
         inbox.put(vec![arrival(0, 4)]);
         assert!(matches!(inbox.take(9), Some(Ok(Pulled::Change(Change::Void { epoch: 2 })))));
         assert!(inbox.take(9).is_none(), "what came by the old connection is gone");
-        inbox.open(1);
+        inbox.open(1, 0);
         // The broker counts its tags anew.
         inbox.put((1..=2).map(|tag| arrival(0, tag)).collect());
         for delivery in old {
@@ -280,20 +285,20 @@ mod tests {
         let places = taken(&inbox).iter().map(|delivery| delivery.place).collect::<Vec<_>>();
         let place = |offset| Place { partition: 0, epoch: 2, offset };
         assert_eq!(places, [place(3), place(4)]);
-        assert!(inbox.due(0).is_empty(), "nothing of the new connection was settled");
+        assert!(inbox.due(true).is_empty(), "nothing of the new connection was settled");
     }
 
     #[test]
     fn what_is_ready_is_counted_until_it_is_taken_or_gone() {
         let inbox = Inbox::default();
-        inbox.open(1);
+        inbox.open(1, 0);
         let one = Record::new("1").footprint();
         assert_eq!(inbox.put(vec![arrival(0, 1)]), Ready { messages: 1, bytes: one });
         assert_eq!(inbox.put(vec![arrival(0, 2)]), Ready { messages: 2, bytes: 2 * one });
         taken(&inbox);
         assert_eq!(inbox.put(vec![arrival(0, 3)]), Ready { messages: 1, bytes: one });
         inbox.void();
-        inbox.open(1);
+        inbox.open(1, 0);
         assert_eq!(inbox.put(vec![arrival(0, 1)]), Ready { messages: 1, bytes: one });
     }
 
@@ -314,13 +319,13 @@ mod tests {
     #[test]
     fn a_pause_stops_deliveries_and_no_news() {
         let inbox = Inbox::default();
-        inbox.open(2);
+        inbox.open(2, 0);
         inbox.put(vec![arrival(1, 1)]);
         inbox.pause(true);
         assert!(inbox.take(1).is_none());
         inbox.void();
         assert!(matches!(inbox.take(1), Some(Ok(Pulled::Change(_)))));
-        inbox.open(2);
+        inbox.open(2, 0);
         inbox.put(vec![arrival(1, 1)]);
         inbox.pause(false);
         let delivery = taken(&inbox).remove(0);

@@ -67,8 +67,8 @@ impl RabbitMqConsumer {
             env: env.clone(),
             inbox: Arc::clone(&inbox),
             calls: queue,
-            held_max: spec.unsettled_max / 8,
             limit: links.request_limit,
+            held_since: None,
         };
         let this = Self { env, can: capabilities(&of), source: spec.source, inbox, calls, stop, ended };
         let (told, first) = oneshot::channel();

@@ -41,6 +41,11 @@ impl Prefetch {
         u16::try_from(self.messages).unwrap_or(u16::MAX)
     }
 
+    /// So many of them may be finished and held back: the others are enough to go on with.
+    pub(super) fn held_max(self) -> usize {
+        self.messages / 8
+    }
+
     /// Fewer, if more bytes are ready than may be. One message is always asked for, however large it is.
     pub(super) fn reduced(self, ready: Ready) -> Option<Self> {
         if ready.bytes <= self.bytes_max || self.messages == 1 {

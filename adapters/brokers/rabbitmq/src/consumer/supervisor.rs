@@ -85,7 +85,7 @@ impl Supervisor {
                     continue;
                 }
             };
-            self.inbox.open(self.topology.queues.len());
+            self.inbox.open(self.topology.queues.len(), self.prefetch.held_max());
             let (session, ended) = self.forward(session).await;
             match ended {
                 Ended::Stopped(within) => {
