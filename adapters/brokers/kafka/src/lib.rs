@@ -38,6 +38,7 @@ mod error;
 mod native;
 mod probe;
 mod publisher;
+mod quiet;
 mod refusal;
 
 use std::sync::Arc;

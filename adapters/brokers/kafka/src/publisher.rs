@@ -17,9 +17,9 @@ use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::future_producer::{Delivery, DeliveryFuture};
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
 
-use crate::consumer::Quiet;
 use crate::error;
 use crate::probe::Probe;
+use crate::quiet::Quiet;
 
 type Native = FutureProducer<Quiet>;
 

@@ -10,7 +10,7 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 
-use crate::consumer::Quiet;
+use crate::quiet::Quiet;
 
 /// Events that one look takes from the queue; librdkafka adds at most a few in a second.
 const EVENTS: usize = 1024;

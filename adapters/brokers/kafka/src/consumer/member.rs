@@ -5,12 +5,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use keylane::broker::Partition;
+use rdkafka::TopicPartitionList;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaRespErr;
-use rdkafka::{TopicPartitionList, client};
+
+use crate::quiet::log;
 
 /// What the group decided.
 #[derive(Debug)]
@@ -72,30 +74,5 @@ impl ConsumerContext for Member {
             Turn::Revoked { partitions, lost: consumer.assignment_lost() }
         };
         self.turns.lock().unwrap_or_else(PoisonError::into_inner).push_back(turn);
-    }
-}
-
-/// The context of clients that only ask or write.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Quiet;
-
-impl client::ClientContext for Quiet {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        log(level, facility, message);
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        tracing::debug!(%error, reason, "kafka client");
-    }
-}
-
-impl ConsumerContext for Quiet {}
-
-/// librdkafka calls an error what it then mends by itself: none of it is worth more than a warning.
-fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
-    match level {
-        RDKafkaLogLevel::Debug => tracing::debug!(facility, "{message}"),
-        RDKafkaLogLevel::Info | RDKafkaLogLevel::Notice => tracing::info!(facility, "{message}"),
-        _ => tracing::warn!(facility, "{message}"),
     }
 }

@@ -34,7 +34,6 @@ use assignment::Assignment;
 use commits::Commits;
 use inbox::{Found, Inbox};
 use member::Member;
-pub(crate) use member::Quiet;
 use poller::{Poller, StartCommand};
 
 /// Start commands that may wait for the polling thread.
