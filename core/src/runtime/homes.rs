@@ -39,14 +39,15 @@ impl Homes {
     ) -> Result<Self, Error> {
         let mut homes = Self { workers: Vec::new(), spreads: Vec::new(), brokers: Vec::new() };
         if let [store] = &stores[..] {
-            homes.workers.push(Worker::start(env, store.clone(), settings, planned).await?);
+            homes.workers.push(Worker::start(env, store.clone(), settings, planned, false).await?);
             return Ok(homes);
         }
         let (spreads, shared) = spread(&env, stores.len(), planned).await?;
         homes.brokers = shared.brokers;
         homes.spreads = spreads;
         for (at, (store, planned)) in stores.iter().zip(shared.planned).enumerate() {
-            match Worker::start(env.clone(), store.clone(), settings.clone(), planned).await {
+            // One that is away stops nobody but its own keys, at the start as later.
+            match Worker::start(env.clone(), store.clone(), settings.clone(), planned, true).await {
                 Ok(worker) => homes.workers.push(worker),
                 Err(error) => {
                     homes.drain().await;

@@ -62,15 +62,34 @@ impl Worker {
         store: Arc<dyn Store>,
         settings: WorkerSettings,
         planned: Vec<Planned>,
+        may_be_away: bool,
     ) -> Result<Self, Error> {
         #[cfg(feature = "mutants")]
         tracing::warn!("built with the feature \"mutants\", which is for the simulation alone");
         limit_fits(store.kind(), store.effect_limit(), settings.session)?;
         let settings = Arc::new(settings);
         let promise = Arc::new(Promise::new(env.clone(), settings.session));
-        let (session, sent) = Keeper::register(&env, &*store, &settings).await?;
-        promise.renewed(sent);
-        let committer = Arc::new(Committer::new(env.clone(), store.clone(), session));
+        let session = match Keeper::register(&env, &*store, &settings).await {
+            Ok((session, sent)) => {
+                promise.renewed(sent);
+                Some(session)
+            }
+            Err(error) if may_be_away && error.is_transient() => {
+                tracing::warn!(%error, "a database is away at the start; its keys wait until it is back");
+                None
+            }
+            Err(error) => return Err(error),
+        };
+        let committer = match session {
+            Some(session) => Committer::new(env.clone(), store.clone(), session),
+            // As with a session that was lost at once: the keeper begins one, and all is claimed under that.
+            None => {
+                let committer = Committer::new(env.clone(), store.clone(), SessionId(env.uuid()));
+                committer.lost().send(committer.session());
+                committer
+            }
+        };
+        let committer = Arc::new(committer);
         let mut worker = Self {
             env: env.clone(),
             store: store.clone(),
@@ -83,7 +102,7 @@ impl Worker {
         };
         for (index, plan) in planned.into_iter().enumerate() {
             if let Err(error) = worker.subscribe(index, plan, &promise).await {
-                worker.leave(session).await;
+                worker.leave(worker.committer.session()).await;
                 return Err(error);
             }
         }

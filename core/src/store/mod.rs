@@ -240,7 +240,8 @@ pub trait StoreAdapter: Send + Sync + 'static {
     ) -> impl Future<Output = Result<std::sync::Arc<dyn Store>, Error>> + Send;
 
     /// The same, where keys are spread over several databases (rule S10): one store each, always in the same order. A
-    /// database that is not what its place in the order says is an error. Adapters that know of one leave this out.
+    /// database that is not what its place in the order says is an error. One that is away while another is there is none,
+    /// if it is known to be of the list: its store answers once it is back. Adapters that know of one leave this out.
     fn open_all(
         &self,
         config: Self::Config,

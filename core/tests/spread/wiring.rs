@@ -8,11 +8,43 @@ use keylane::{Failure, RawEvent, Routes, Runtime};
 use super::Stage;
 
 #[tokio::test]
-async fn s10_every_database_has_to_be_there_at_the_start() {
+async fn s10_one_database_has_to_be_there_at_the_start() {
     let stage = Stage::new(1);
-    stage.homes[1].set_away(true);
+    stage.homes.iter().for_each(|home| home.set_away(true));
     let error = stage.start_on(1, "memory").await.unwrap_err();
     assert!(error.to_string().contains("away"), "{error}");
+}
+
+#[tokio::test]
+async fn s10_a_database_that_is_away_at_the_start_stops_only_its_own_keys() {
+    away_at_the_start("memory").await;
+}
+
+#[tokio::test]
+async fn s10_the_same_away_at_the_start_over_a_queue() {
+    away_at_the_start("memory_queues").await;
+}
+
+async fn away_at_the_start(broker: &str) {
+    let mut stage = Stage::new(3);
+    stage.publish(20, 20).await;
+    // Where each key belongs.
+    let (env, worker) = stage.start_on(1, broker).await.unwrap();
+    stage.until_all().await;
+    env.abandon();
+    drop(worker);
+    stage.clock.pass(Duration::from_secs(10)).await;
+    let before = stage.rows(0).await;
+    stage.homes[0].set_away(true);
+    let (_env, worker) = stage.start_on(2, broker).await.unwrap();
+    stage.publish(20, 50).await;
+    stage.until_written(1, stage.share(1).await).await;
+    assert_eq!(stage.rows(0).await, before, "nothing was written while it was away");
+    assert!(!worker.ready(), "keys of it wait");
+    stage.homes[0].set_away(false);
+    stage.until_all().await;
+    stage.holds(broker == "memory").await;
+    stage.clock.until("a ready worker", || worker.ready()).await;
 }
 
 #[tokio::test]

@@ -6,10 +6,6 @@ ALTER TABLE {keylane}.leases ADD COLUMN marks int NOT NULL DEFAULT 0;
 UPDATE {keylane}.leases SET marks = 2147483647 WHERE unclean;
 ALTER TABLE {keylane}.leases DROP COLUMN unclean;
 
--- A session's leases are looked for seldom; each that is taken would pay for the index, which keeps those given back
--- until it is cleaned like the table itself.
-DROP INDEX {keylane}.leases_by_owner;
-
 -- As before, but that marks are told with the grant, and that a key of which there is no row costs one.
 CREATE OR REPLACE FUNCTION {keylane}.take_leases(
     p_session uuid, p_scope int, p_keys bytea[], OUT tokens bigint[], OUT uncleans boolean[]
@@ -163,7 +159,9 @@ END $$;
 CREATE OR REPLACE FUNCTION {keylane}.fence(
     p_session uuid, p_scope int[], p_partition bigint[], p_key bytea[], p_number bigint[], p_guard boolean,
     OUT lifetime_us bigint, OUT held boolean[]
-) LANGUAGE plpgsql AS $$
+) LANGUAGE plpgsql
+-- Whatever was thought of the tables' size when a plan was made: it stays with its connection.
+SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $$
 DECLARE
     v_at int;
 BEGIN
@@ -187,10 +185,26 @@ BEGIN
         FROM (SELECT u.* FROM unnest(p_scope, p_key, p_number) WITH ORDINALITY u (scope, key, number, at)
             WHERE u.key IS NOT NULL ORDER BY u.scope, u.key) e
         CROSS JOIN LATERAL (SELECT FROM {keylane}.leases l WHERE l.scope = e.scope AND l.key = e.key
-            AND l.owner = p_session AND l.token = e.number FOR UPDATE) own
+            -- The index by owner would be no look for one key.
+            AND (l.owner = p_session) IS TRUE AND l.token = e.number FOR UPDATE) own
     LOOP
         held[v_at] := true;
     END LOOP;
+END $$;
+
+-- As before, but that it looks for the keys that somebody waits for, not at all that is held.
+CREATE OR REPLACE FUNCTION {keylane}.wanted_of(p_session uuid, OUT claims text, OUT leases text) LANGUAGE plpgsql
+SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $$
+BEGIN
+    SELECT json_agg(json_build_array(c.scope, c.partition, c.epoch) ORDER BY c.scope, c.partition)::text
+    INTO claims FROM {keylane}.claims c WHERE c.owner = p_session AND c.wanted_by IS NOT NULL;
+    IF EXISTS (SELECT FROM {keylane}.lease_waits) THEN
+        SELECT json_agg(DISTINCT jsonb_build_array(l.scope, encode(l.key, 'hex'), l.token))::text INTO leases
+        FROM {keylane}.lease_waits w
+        JOIN {keylane}.leases l ON l.scope = w.scope AND l.key = w.key
+        JOIN {keylane}.sessions s ON s.id = w.session
+        WHERE (l.owner = p_session) IS TRUE;
+    END IF;
 END $$;
 
 -- Ends leases of a plain group at once, checked by the very statement that deletes them (rule C1): those that are held
@@ -213,10 +227,11 @@ BEGIN
         DELETE FROM {keylane}.leases l USING (
             SELECT e.at, place.ctid
             FROM unnest(p_scope, p_key, p_number, v_ends) WITH ORDINALITY e (scope, key, number, ends, at)
-            -- The limit makes each a look into the key, whatever is thought of the table's size.
+            -- The limit makes each a look into the key, whatever is thought of the table's size. The index by owner
+            -- would be no such look.
             CROSS JOIN LATERAL (
                 SELECT k.ctid FROM {keylane}.leases k WHERE k.scope = e.scope AND k.key = e.key
-                    AND k.token = e.number AND k.owner = p_session AND k.marks = 0 LIMIT 1) place
+                    AND k.token = e.number AND (k.owner = p_session) IS TRUE AND k.marks = 0 LIMIT 1) place
             WHERE e.ends) found
         WHERE l.ctid = found.ctid
         RETURNING found.at::int AS at)

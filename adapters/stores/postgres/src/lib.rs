@@ -87,11 +87,18 @@ impl StoreAdapter for Postgres {
         }
         let configs = config.each()?;
         let mut databases = Vec::with_capacity(configs.len());
-        for (at, one) in configs.iter().enumerate() {
-            let opened = Database::open(one, self.pool.clone(), env).await;
-            databases.push(opened.map_err(|error| place::named(at, configs.len(), error))?);
+        for one in &configs {
+            databases.push(Database::new(one, self.pool.clone(), env)?);
         }
-        place::settle(&databases).await?;
+        let mut away = Vec::new();
+        for (at, database) in databases.iter().enumerate() {
+            match database.ready().await {
+                Ok(()) => {}
+                Err(error) if error.is_transient() && databases.len() > 1 => away.push((at, error)),
+                Err(error) => return Err(place::named(at, configs.len(), error)),
+            }
+        }
+        place::settle(&databases, away).await?;
         let effect_limit = config.effect_limit.map(Into::into);
         let store = |database| Arc::new(PostgresStore::new(database, effect_limit)) as Arc<dyn Store>;
         Ok(databases.into_iter().map(store).collect())

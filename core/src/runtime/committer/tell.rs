@@ -33,7 +33,11 @@ impl Committer {
             Known { certain: true, fates, written: Vec::new() }
         });
         let mut is_written = vec![false; group.holds.len()];
-        written.into_iter().for_each(|at| is_written[at] = true);
+        for at in written {
+            if let Some(is_written) = is_written.get_mut(at) {
+                *is_written = true;
+            }
+        }
         self.end_leases(group, round, &fates, |at| certain && is_written[at], certain);
         self.mark_finished(group, round, &fates, |at| is_written[at]);
         let mut fates = fates.into_iter();

@@ -25,7 +25,7 @@ const VERSIONS: &[&[&str]] = &[
 /// Brings the schema to the last version. Two workers may do so at once: the second waits for the first and finds its
 /// work done.
 pub(super) async fn migrate(database: &Database) -> Result<(), Error> {
-    let mut link = database.commits().await?;
+    let mut link = database.to_migrate().await?;
     link.begin().await?;
     let migrated = apply(database, &mut link).await;
     let migrated =

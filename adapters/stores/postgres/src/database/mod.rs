@@ -19,6 +19,7 @@ use keylane::{Env, Error, ErrorKind};
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection, PgRow};
 use sqlx::query::{Query, QueryScalar};
 use sqlx::{AssertSqlSafe, FromRow, PgPool, Postgres};
+use tokio::sync::OnceCell;
 
 pub(crate) use link::Link;
 
@@ -51,6 +52,8 @@ pub(crate) struct Database {
     limit: AtomicU64,
     /// Which of how many databases it was at the start (rule S10).
     place: OnceLock<place::Place>,
+    /// The schema is of this release's version.
+    ready: OnceCell<()>,
 }
 
 #[derive(Debug)]
@@ -60,12 +63,8 @@ enum Work {
 }
 
 impl Database {
-    /// Connects, and brings the schema to this release's version.
-    pub(crate) async fn open(
-        config: &PostgresConfig,
-        pool: Option<PgPool>,
-        env: &Env,
-    ) -> Result<Self, Error> {
+    /// Nothing is connected yet.
+    pub(crate) fn new(config: &PostgresConfig, pool: Option<PgPool>, env: &Env) -> Result<Self, Error> {
         let pooled = config.pooler == Pooler::Transaction;
         let options = options::options(config, pool.as_ref(), pooled)?;
         let stash = |places: u32| Stash::new(options.clone(), places);
@@ -82,10 +81,16 @@ impl Database {
             options: options.clone(),
             limit: AtomicU64::new(0),
             place: OnceLock::new(),
+            ready: OnceCell::new(),
         };
         database.limit_to(LIFETIME);
-        migrate::migrate(&database).await?;
         Ok(database)
+    }
+
+    /// Brings the schema to this release's version, once. Whoever takes a connection waits for that: of several databases
+    /// one may be away at the start.
+    pub(crate) async fn ready(&self) -> Result<(), Error> {
+        self.ready.get_or_try_init(|| migrate::migrate(self)).await.copied()
     }
 
     /// S3: statements, waits for locks and pauses in transactions end within less than a third of this lifetime.
@@ -131,6 +136,7 @@ impl Database {
 
     /// A connection with an open transaction, for a handler.
     pub(crate) async fn begin_for_handler(&self) -> Result<PgConnection, Error> {
+        self.ready().await?;
         let taken =
             self.env.timeout("opening a connection", PATIENCE, self.handlers.take_more(&self.env, self));
         let connection = taken.await.map_err(none_free)??;
@@ -146,6 +152,7 @@ impl Database {
 
     /// A connection for all else.
     pub(crate) async fn work(&self) -> Result<Link<'_>, Error> {
+        self.ready().await?;
         match &self.work {
             Work::Ours(stash) => self.lend(stash).await,
             Work::Services(pool) => {
@@ -159,6 +166,16 @@ impl Database {
     }
 
     async fn lend<'d>(&'d self, stash: &'d Stash) -> Result<Link<'d>, Error> {
+        self.ready().await?;
+        self.lend_at_once(stash).await
+    }
+
+    /// A connection to migrate by.
+    async fn to_migrate(&self) -> Result<Link<'_>, Error> {
+        self.lend_at_once(&self.commits).await
+    }
+
+    async fn lend_at_once<'d>(&'d self, stash: &'d Stash) -> Result<Link<'d>, Error> {
         let taken = self.env.timeout("waiting for a connection", PATIENCE, stash.take(&self.env, self)).await;
         Ok(Link::ours(self, taken.map_err(none_free)??))
     }

@@ -30,9 +30,12 @@ const READ: &str = "SELECT place, places, set_id, whole FROM {keylane}.place";
 /// connections by it.
 ///
 /// # Errors
-/// A database that is away, or is not what its place in the list says.
-pub(crate) async fn settle(databases: &[Database]) -> Result<(), Error> {
+/// A database that is not what its place in the list says. One that is away, unless others know it to be of the list.
+pub(crate) async fn settle(databases: &[Database], away: Vec<(usize, Error)>) -> Result<(), Error> {
     let of = databases.len();
+    if !away.is_empty() {
+        return settle_without(databases, away).await;
+    }
     let mut said = ask_all(databases).await?;
     if gap(&said).is_some() {
         // Another worker may be writing them, in order: what it wrote before the one that was seen is there by now.
@@ -62,11 +65,52 @@ pub(crate) async fn settle(databases: &[Database]) -> Result<(), Error> {
     if of > 1 && !said[0].is_some_and(|said| said.whole) {
         run(&databases[0], "UPDATE {keylane}.place SET whole = true").await?;
     }
+    remember(databases, set);
+    Ok(())
+}
+
+/// The same while some are away: then nothing is written. Those that are there must all have been written, and know the
+/// others; whether each of those is what its place says it is asked once it is back, by its first connection.
+async fn settle_without(databases: &[Database], mut away: Vec<(usize, Error)>) -> Result<(), Error> {
+    let of = databases.len();
+    let is_away = |at: usize| away.iter().any(|(away, _)| *away == at);
+    let mut said = Vec::with_capacity(of);
     for (at, database) in databases.iter().enumerate() {
-        let place = Place { at: number(at), of: number(of), set };
-        database.place.get_or_init(|| place);
+        let asked =
+            if is_away(at) { None } else { ask(database).await.map_err(|error| named(at, of, error))? };
+        said.push(asked);
+    }
+    let known = said.iter().flatten().next().map(|said| said.place.set);
+    if let Some(set) = known {
+        check(&said, set)?;
+    }
+    // They were written in order, and the first knows when all were.
+    let written = if said[0].is_some_and(|said| said.whole) {
+        Some(of - 1)
+    } else {
+        said.iter().rposition(Option::is_some)
+    };
+    let all_known =
+        (0..of).all(|at| said[at].is_some() || (is_away(at) && written.is_some_and(|last| at <= last)));
+    match known {
+        Some(set) if all_known => remember(databases, set),
+        _ => {
+            let (at, error) = away.swap_remove(0);
+            return Err(named(at, of, error).context("all databases have to be there at the first start"));
+        }
+    }
+    for (at, error) in away {
+        tracing::warn!(%error, "{} is away; its keys wait until it is back", name(at, of));
     }
     Ok(())
+}
+
+/// Each is held against its place from now on.
+fn remember(databases: &[Database], set: Uuid) {
+    for (at, database) in databases.iter().enumerate() {
+        let place = Place { at: number(at), of: number(databases.len()), set };
+        database.place.get_or_init(|| place);
+    }
 }
 
 /// One that says nothing, though others were written later, or all were once.

@@ -8,7 +8,7 @@ use keylane::config::Secret;
 use keylane::event::Record;
 use keylane::memory::MemoryBroker;
 use keylane::store::{NewSession, SessionId, StoreAdapter, Tx};
-use keylane::{Effects, Error, ErrorKind, Failure, RawEvent, Routes, Runtime};
+use keylane::{Effects, Error, ErrorKind, Failure, Handle, RawEvent, Routes, Runtime};
 use keylane_postgres::{Postgres, PostgresConfig};
 
 use crate::stage::databases::Databases;
@@ -182,6 +182,86 @@ impl Story {
         let keys: BTreeSet<String> = rows.into_iter().map(|(key, _)| key).collect();
         keys.iter().map(|key| usize::try_from(self.published[key]).unwrap()).sum()
     }
+
+    async fn start(&self, urls: [&str; 2]) -> Result<Handle, Error> {
+        let toml = format!(
+            r#"
+            [runtime]
+            session = "3s"
+            [store.postgres]
+            urls = [{:?}, {:?}]
+            [broker.main.memory]
+            [subscription.service]
+            source = "orders"
+            retry.on_exhausted = "skip"
+            budget = {{ messages_max = 100, waiting_max = 100 }}
+            "#,
+            urls[0], urls[1]
+        );
+        let runtime = Runtime::from_text(toml).store(Postgres::new()).broker(self.broker.clone());
+        runtime.subscription("service", Routes::new().all(note)).start().await
+    }
+
+    /// Until each key has an event somewhere.
+    async fn until_each_key_has_its_place(&self, keys: usize) {
+        for _ in 0..TRIES {
+            if self.databases.written(0).await.len() + self.databases.written(1).await.len() >= keys {
+                return;
+            }
+            self.databases.env.sleep(PAUSE).await;
+        }
+        panic!("not all of the first events were handled");
+    }
+
+    /// Once each, in order.
+    async fn holds(&self) {
+        let mut numbers: BTreeMap<String, Vec<i32>> = BTreeMap::new();
+        for at in 0..2 {
+            for (key, number) in self.databases.written(at).await {
+                numbers.entry(key).or_default().push(number);
+            }
+        }
+        for (key, count) in &self.published {
+            assert_eq!(numbers[key], (0..*count).collect::<Vec<_>>(), "{key}: once each, in order");
+        }
+    }
+}
+
+#[tokio::test]
+async fn s10_a_database_that_is_away_at_the_start_stops_only_its_own_keys() {
+    let Some(server) = variable("KEYLANE_TEST_POSTGRES") else { return };
+    let Some(toxiproxy) = variable("KEYLANE_TEST_TOXIPROXY") else { return };
+    for away in 0..2 {
+        let databases = Databases::new(&server, 2).await;
+        let link = Link::to(&databases.url(away), &toxiproxy, &databases.names[away]);
+        let mut urls = [databases.url(0), databases.url(1)];
+        urls[away].clone_from(&link.url);
+        let broker = MemoryBroker::new();
+        broker.create("orders", 3);
+        let mut story = Story { databases, broker, published: BTreeMap::new() };
+        let start = async |story: &Story| story.start([&urls[0], &urls[1]]).await;
+        link.cut();
+        let error = start(&story).await.expect_err("nobody knows that it is of the list");
+        assert!(error.to_string().contains("at the first start"), "{error}");
+        link.mend();
+        story.publish(20, 1).await;
+        let handle = start(&story).await.unwrap();
+        story.until_each_key_has_its_place(20).await;
+        handle.shutdown();
+        handle.join().await.unwrap();
+        link.cut();
+        let handle = start(&story).await.unwrap();
+        let before = story.databases.written(away).await.len();
+        story.publish(20, 100).await;
+        let other = 1 - away;
+        story.until("the others go on", other, story.share(other).await).await;
+        assert_eq!(story.databases.written(away).await.len(), before, "it was cut off");
+        link.mend();
+        story.until("all of it", away, story.share(away).await).await;
+        story.holds().await;
+        handle.shutdown();
+        handle.join().await.unwrap();
+    }
 }
 
 #[tokio::test]
@@ -190,38 +270,12 @@ async fn s10_a_database_that_is_cut_off_stops_only_its_own_keys() {
     let Some(toxiproxy) = variable("KEYLANE_TEST_TOXIPROXY") else { return };
     let databases = Databases::new(&server, 2).await;
     let link = Link::to(&databases.url(1), &toxiproxy, &databases.names[1]);
-    let toml = format!(
-        r#"
-        [runtime]
-        session = "3s"
-        [store.postgres]
-        urls = [{:?}, {:?}]
-        [broker.main.memory]
-        [subscription.service]
-        source = "orders"
-        retry.on_exhausted = "skip"
-        budget = {{ messages_max = 100, waiting_max = 100 }}
-        "#,
-        databases.url(0),
-        link.url
-    );
     let broker = MemoryBroker::new();
     broker.create("orders", 3);
     let mut story = Story { databases, broker, published: BTreeMap::new() };
     story.publish(20, 1).await;
-    let runtime = Runtime::from_text(toml).store(Postgres::new()).broker(story.broker.clone());
-    let handle = runtime.subscription("service", Routes::new().all(note)).start().await.unwrap();
-    for at in 0..2 {
-        let expected = if at == 0 { 1 } else { 20 - story.databases.written(0).await.len() };
-        story.until("the first events", at, expected).await;
-    }
-    // Each key has an event somewhere by now.
-    for _ in 0..TRIES {
-        if story.databases.written(0).await.len() + story.databases.written(1).await.len() >= 20 {
-            break;
-        }
-        story.databases.env.sleep(PAUSE).await;
-    }
+    let handle = story.start([&story.databases.url(0), &link.url]).await.unwrap();
+    story.until_each_key_has_its_place(20).await;
     link.cut();
     let before = story.databases.written(1).await.len();
     story.publish(20, 200).await;
@@ -229,15 +283,7 @@ async fn s10_a_database_that_is_cut_off_stops_only_its_own_keys() {
     assert_eq!(story.databases.written(1).await.len(), before, "it was cut off");
     link.mend();
     story.until("all of it", 1, story.share(1).await).await;
-    let mut numbers: BTreeMap<String, Vec<i32>> = BTreeMap::new();
-    for at in 0..2 {
-        for (key, number) in story.databases.written(at).await {
-            numbers.entry(key).or_default().push(number);
-        }
-    }
-    for (key, count) in &story.published {
-        assert_eq!(numbers[key], (0..*count).collect::<Vec<_>>(), "{key}: once each, in order");
-    }
+    story.holds().await;
     handle.shutdown();
     handle.join().await.unwrap();
 }
