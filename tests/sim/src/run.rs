@@ -90,7 +90,7 @@ fn tell(stage: &mut Stage, mix: Mix, each: u64) -> Vec<String> {
     // A worker that was cut off has in hand what others finished, and asks again when its wait is over.
     let quiet_from = (stage.world.now() + QUIET / 2).as_secs() + 1;
     // Time for what should not come any more.
-    stage.pass(QUIET);
+    stage.pass(QUIET / 2 + QUIET);
     if mix.releases {
         let_go(stage);
     }
