@@ -73,17 +73,20 @@ impl Admin {
     /// letter of this name, both are released.
     ///
     /// # Errors
-    /// What the store says.
+    /// What the store says. Of several databases: what the first says that can't be asked, where no other has the letter.
     pub async fn release(&self, id: ParkedId) -> Result<ReleaseAnswer, Error> {
-        let mut said = ReleaseAnswer::Missing;
+        let (mut said, mut unasked) = (ReleaseAnswer::Missing, None);
         for (at, store) in self.stores.iter().enumerate() {
-            if store.request_release(id.clone()).await.map_err(|error| self.of(at, error))?
-                == ReleaseAnswer::Requested
-            {
-                said = ReleaseAnswer::Requested;
+            match store.request_release(id.clone()).await {
+                Ok(ReleaseAnswer::Requested) => said = ReleaseAnswer::Requested,
+                Ok(ReleaseAnswer::Missing) => {}
+                Err(error) => drop(unasked.get_or_insert(self.of(at, error))),
             }
         }
-        Ok(said)
+        match unasked {
+            Some(error) if said == ReleaseAnswer::Missing => Err(error),
+            _ => Ok(said),
+        }
     }
 
     /// Makes a group read one partition of a source (`None`: all of them) from elsewhere, in a new

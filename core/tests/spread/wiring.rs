@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use keylane::memory::Memory;
+use keylane::store::ReleaseAnswer;
 use keylane::{Failure, RawEvent, Routes, Runtime};
 
 use super::Stage;
@@ -78,5 +79,13 @@ async fn s10_an_operator_sees_the_dead_letters_of_all_databases() {
         assert!(!own.is_empty() && own.len() < 30, "{}", own.len());
     }
     let released = admin.release(all[29].parked_id()).await.unwrap();
-    assert_eq!(released, keylane::store::ReleaseAnswer::Requested);
+    assert_eq!(released, ReleaseAnswer::Requested);
+    let mut letters = Vec::new();
+    for one in admin.databases() {
+        letters.push(one.dead_letters("service", None, 1).await.unwrap().remove(0).parked_id());
+    }
+    stage.homes[0].set_away(true);
+    assert_eq!(admin.release(letters[1].clone()).await.unwrap(), ReleaseAnswer::Requested);
+    let error = admin.release(letters[0].clone()).await.unwrap_err();
+    assert!(error.to_string().contains("database 1 of 2"), "{error}");
 }
