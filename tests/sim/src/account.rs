@@ -84,7 +84,11 @@ impl Account {
             let excused = |number: u64| {
                 let ids = [false, true].map(|other| Event { other, ..Event::new(event.key, number) });
                 ids.iter().any(|event| {
+                    // Nobody waits for the dead, though its letter may never be written, and another worker handle it.
+                    let is_spent =
+                        mix.skip && seen.failures.get(&event.id()).is_some_and(|n| *n >= ATTEMPTS_MAX);
                     seen.released.contains(event)
+                        || is_spent
                         || dead.get(event).is_some_and(|reason| *reason != Reason::Dead(Death::Conflict))
                 })
             };
