@@ -26,6 +26,9 @@ const WATCHES: u32 = 50;
 /// How long to wait after a renewal that did not get through.
 const AGAIN_AFTER: Duration = Duration::from_millis(200);
 
+/// How often the log says that there is no new session yet.
+const TELL_EVERY: Duration = Duration::from_secs(5);
+
 impl Keeper {
     /// Registers a session under a new identity. Its promise begins when nothing stands under an older one any more.
     ///
@@ -108,16 +111,21 @@ impl Keeper {
     /// The session is gone: what ran under it may commit nothing. A new one begins with nothing.
     async fn begin_anew(&self) {
         self.promise.end();
-        tracing::warn!(session = %self.committer.session(), "the session was lost, beginning a new one");
+        tracing::warn!(session = %self.committer.session(), "the session does not hold, beginning a new one");
         let subscriptions = self.committer.subscriptions();
         for subscription in &subscriptions {
             subscription.lose_all(self.committer.session());
         }
+        let mut told = None;
         let (session, sent) = loop {
             match Self::register(&self.env, &*self.store, &self.worker).await {
                 Ok(registered) => break registered,
                 Err(error) => {
-                    tracing::warn!(%error, "no new session yet, trying again");
+                    let now = self.env.now();
+                    if told.is_none_or(|told| now.since(told) >= TELL_EVERY) {
+                        tracing::warn!(%error, "no new session yet, trying again");
+                        told = Some(now);
+                    }
                     self.env.sleep(AGAIN_AFTER).await;
                 }
             }

@@ -87,8 +87,8 @@ impl StoreAdapter for Postgres {
         }
         let configs = config.each()?;
         let mut databases = Vec::with_capacity(configs.len());
-        for one in &configs {
-            databases.push(Database::new(one, self.pool.clone(), env)?);
+        for (at, one) in configs.iter().enumerate() {
+            databases.push(Database::new(one, &place::called(at, configs.len()), self.pool.clone(), env)?);
         }
         let mut away = Vec::new();
         for (at, database) in databases.iter().enumerate() {

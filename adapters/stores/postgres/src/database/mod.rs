@@ -64,9 +64,14 @@ enum Work {
 
 impl Database {
     /// Nothing is connected yet.
-    pub(crate) fn new(config: &PostgresConfig, pool: Option<PgPool>, env: &Env) -> Result<Self, Error> {
+    pub(crate) fn new(
+        config: &PostgresConfig,
+        called: &str,
+        pool: Option<PgPool>,
+        env: &Env,
+    ) -> Result<Self, Error> {
         let pooled = config.pooler == Pooler::Transaction;
-        let options = options::options(config, pool.as_ref(), pooled)?;
+        let options = options::options(config, called, pool.as_ref(), pooled)?;
         let stash = |places: u32| Stash::new(options.clone(), places);
         let careful = |places: u32| stash(places).read_only();
         let database = Self {

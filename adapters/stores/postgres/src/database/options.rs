@@ -10,9 +10,33 @@ use crate::config::PostgresConfig;
 
 const REMEDY: &str = "set store.postgres.url, or hand a pool over by Postgres::with_pool";
 
-/// From the URL, or from the service's pool; `pooled`: a pooler for transactions stands between.
+/// What an address may say behind its question mark; the client passes over the rest in silence.
+const KNOWN: [&str; 18] = [
+    "sslmode",
+    "ssl-mode",
+    "sslrootcert",
+    "ssl-root-cert",
+    "ssl-ca",
+    "sslcert",
+    "ssl-cert",
+    "sslkey",
+    "ssl-key",
+    "statement-cache-capacity",
+    "host",
+    "hostaddr",
+    "port",
+    "dbname",
+    "user",
+    "password",
+    "application_name",
+    "options",
+];
+
+/// From the URL that is called so in the configuration, or from the service's pool; `pooled`: a pooler for transactions
+/// stands between.
 pub(super) fn options(
     config: &PostgresConfig,
+    called: &str,
     pool: Option<&PgPool>,
     pooled: bool,
 ) -> Result<PgConnectOptions, Error> {
@@ -22,7 +46,7 @@ pub(super) fn options(
         }
         (None, None) => return Err(wrong(format!("there is no database; {REMEDY}"))),
         (None, Some(pool)) => (*pool.connect_options()).clone(),
-        (Some(url), None) => from_url(url.expose())?,
+        (Some(url), None) => from_url(url.expose(), called)?,
     };
     let options = options.application_name("keylane");
     Ok(match pooled {
@@ -34,12 +58,25 @@ pub(super) fn options(
 }
 
 /// The URL is a secret: no error repeats it.
-fn from_url(url: &str) -> Result<PgConnectOptions, Error> {
-    let options = PgConnectOptions::from_str(url).map_err(|_| {
-        wrong("store.postgres.url can't be read; write postgres://user:password@host:port/database")
+fn from_url(url: &str, called: &str) -> Result<PgConnectOptions, Error> {
+    let unreadable =
+        || wrong(format!("{called} can't be read; write postgres://user:password@host:port/database"));
+    if !(url.starts_with("postgres://") || url.starts_with("postgresql://")) {
+        return Err(unreadable());
+    }
+    let keys = url.split_once('?').map_or("", |(_, keys)| keys);
+    let mut names = keys.split('&').filter_map(|pair| pair.split('=').next()).filter(|name| !name.is_empty());
+    let is_known = |name: &str| KNOWN.contains(&name) || name.starts_with("options[");
+    if !names.all(is_known) {
+        let known = KNOWN.join(", ");
+        let what = format!("{called} has an option behind its `?` that is not known; known are {known}");
+        return Err(wrong(what));
+    }
+    let options = PgConnectOptions::from_str(url).map_err(|_| match keys {
+        "" => unreadable(),
+        _ => wrong(format!("{called} can't be read; look at the values behind its `?`, such as sslmode")),
     })?;
-    let says =
-        url.split_once('?').is_some_and(|(_, keys)| keys.contains("sslmode=") || keys.contains("ssl-mode="));
+    let says = keys.contains("sslmode=") || keys.contains("ssl-mode=");
     // Who can stand between must not be believed without a certificate.
     let verify = !says && !is_local(&options);
     Ok(if verify { options.ssl_mode(PgSslMode::VerifyFull) } else { options })
@@ -68,14 +105,26 @@ mod tests {
             ("postgres://a:b@127.0.0.1/c", false),
             ("postgres://a:b@localhost/c", false),
         ] {
-            let mode = from_url(url).unwrap().get_ssl_mode();
+            let mode = from_url(url, "url").unwrap().get_ssl_mode();
             assert_eq!(matches!(mode, PgSslMode::VerifyFull), verified, "{url}");
         }
     }
 
     #[test]
     fn an_unreadable_url_is_not_repeated() {
-        let error = from_url("postgres//user:hunter2@host").unwrap_err();
-        assert!(!format!("{error:?}").contains("hunter2"), "{error:?}");
+        for url in [
+            "postgres//user:hunter2@host",
+            "mysql://user:hunter2@host/a",
+            "postgres://user:hunter2@host/a?sslmod=disable",
+            "postgres://user:hunter2@host/a?sslmode=hunter2",
+            "postgres://user:hun?hunter2@host/a",
+        ] {
+            let error = from_url(url, "store.postgres.url").unwrap_err();
+            assert!(error.to_string().starts_with("store.postgres.url "), "{error}");
+            assert!(!format!("{error:?}").contains("hunter2"), "{error:?}");
+        }
+        for url in ["postgresql://a@b/c?options[search_path]=x&sslrootcert=ca.pem", "postgres://a@b/c?"] {
+            from_url(url, "url").unwrap();
+        }
     }
 }

@@ -158,7 +158,7 @@ fn check(said: &[Option<Said>], set: Uuid) -> Result<(), Error> {
         }
         let what = format!(
             "says that it is number {} of {} of the set {}; write all databases of that set and no other, in the order in \
-             which they were first used",
+             which they were first used; or drop its schema, if nothing was ever handled there",
             there + 1,
             found.of,
             found.set
@@ -177,6 +177,14 @@ fn name(at: usize, of: usize) -> String {
     match of {
         1 => "the database of store.postgres.url".to_owned(),
         _ => format!("database {} of {of} in store.postgres.urls", at + 1),
+    }
+}
+
+/// Its key in the configuration.
+pub(crate) fn called(at: usize, of: usize) -> String {
+    match of {
+        1 => "store.postgres.url".to_owned(),
+        _ => format!("store.postgres.urls, number {} of {of},", at + 1),
     }
 }
 

@@ -119,9 +119,28 @@ impl Stash {
 
     async fn connect(&self, database: &Database) -> Result<(PgConnection, Duration), Error> {
         let connection = PgConnection::connect_with(&self.options).await;
-        let mut connection = connection.map_err(|error| failed("could not connect to PostgreSQL", error))?;
+        let mut connection = connection.map_err(|error| failed(self.unreachable(&error), error))?;
         place::check_again(database, &mut connection).await?;
         Ok((connection, Duration::ZERO))
+    }
+
+    /// What to look at; the password is none of it.
+    fn unreachable(&self, error: &sqlx::Error) -> String {
+        let options = &self.options;
+        let place = match options.get_socket() {
+            Some(socket) => socket.display().to_string(),
+            None => format!("{}:{}", options.get_host(), options.get_port()),
+        };
+        let (user, database) =
+            (options.get_username(), options.get_database().unwrap_or(options.get_username()));
+        let remedy = match error {
+            sqlx::Error::Tls(_) => "; its authority is named by `?sslrootcert=`",
+            sqlx::Error::Database(_) => "; look at user, password and database of its address",
+            _ => "",
+        };
+        format!(
+            "could not connect to PostgreSQL at {place}, database {database:?}, as {user:?}: {error}{remedy}"
+        )
     }
 
     /// After one was lost: those that rest are probably lost as well.
