@@ -42,6 +42,10 @@ impl Address {
         if !(1..=NAME_MAX).contains(&text.len()) {
             return Err(wrong("a name has 1 to 255 bytes"));
         }
+        if text.starts_with('/') {
+            // More likely a form misspelt than a queue of that name.
+            return Err(wrong("a queue whose name begins with a slash is /queues/%2FNAME"));
+        }
         Ok(Self::Queue(text.to_owned()))
     }
 }
@@ -92,7 +96,9 @@ mod tests {
 
     #[test]
     fn what_is_none_says_what_to_write() {
-        for text in ["", "/exchanges/", "/exchanges/a%2", "/queues/%zz", &"x".repeat(256)] {
+        for text in
+            ["", "/exchanges/", "/exchanges/a%2", "/queues/%zz", "/queue/a", "/exchange/a", &"x".repeat(256)]
+        {
             let error = Address::parse(text).unwrap_err().to_string();
             assert!(error.contains("write NAME"), "{error}");
         }

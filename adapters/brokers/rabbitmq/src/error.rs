@@ -12,8 +12,7 @@ pub(crate) fn error(what: impl Into<String>, cause: lapin::Error) -> Error {
 
 /// A queue or exchange is not there: the one message for it, wherever it is noticed.
 pub(crate) fn missing(thing: &str, name: &str) -> Error {
-    let remedy =
-        "create it, correct the name, or write declare = true in the subscription's table `rabbitmq`";
+    let remedy = "create it or correct the name; `declare = true` in the subscription's table `rabbitmq` declares its source, no target";
     permanent(format!("rabbitmq has no {thing} {name:?}; {remedy}"))
 }
 
