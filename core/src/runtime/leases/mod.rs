@@ -4,6 +4,7 @@
 //! is in a lane, holds a permit, or counts as in flight (rule S9); it is admitted anew when its time has come
 //! (rule A2). The task that pulls takes leases; whatever empties a key gives its lease back (rule S7).
 
+mod asked;
 mod keys;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,6 +21,7 @@ use crate::env::Env;
 use crate::handler::{Begin, Scene};
 use crate::store::{LeaseKey, LeaseRef, ParkedId, Scope, SessionId};
 
+pub(crate) use asked::Asked;
 pub(crate) use keys::enter;
 use keys::{Key, State};
 
@@ -39,17 +41,6 @@ pub(crate) struct Leases {
     pub(crate) waits: Notify,
     /// Raised when the last key is gone.
     gone: Notify,
-}
-
-/// What is to be asked of the store for a batch.
-pub(crate) struct Asked {
-    pub(crate) items: Vec<Item>,
-    /// Of each item, the place of its key among these, if its lease is to be taken.
-    pub(crate) places: Vec<Option<usize>>,
-    /// The keys whose leases are to be taken, sorted (rule C7).
-    pub(crate) keys: Vec<Bytes>,
-    /// The worker drains: these go back to the broker.
-    pub(crate) refused: Vec<Item>,
 }
 
 impl Leases {
@@ -93,7 +84,7 @@ impl Leases {
     pub(crate) fn join(&self, budget: &Budget, items: Vec<Item>) -> Asked {
         let mut state = self.lock();
         if self.is_closed() {
-            return Asked { items: Vec::new(), places: Vec::new(), keys: Vec::new(), refused: items };
+            return Asked::nothing(items);
         }
         let (mut here, mut wanted) = (Vec::with_capacity(items.len()), Vec::with_capacity(items.len()));
         for mut item in items {
@@ -118,16 +109,7 @@ impl Leases {
             }
         }
         drop(state);
-        wanted.sort_unstable();
-        let mut places = vec![None; here.len()];
-        let mut keys: Vec<Bytes> = Vec::with_capacity(wanted.len());
-        for (key, item) in wanted {
-            if keys.last() != Some(&key) {
-                keys.push(key);
-            }
-            places[item] = Some(keys.len() - 1);
-        }
-        Asked { items: here, places, keys, refused: Vec::new() }
+        Asked::of(here, wanted)
     }
 
     /// A lease was granted to this session. `None`: the session is another by now.
