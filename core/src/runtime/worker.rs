@@ -16,7 +16,7 @@ use super::shard::Shard;
 use super::spread::Share;
 use super::subscription::{LEAVING_MAX, Parts, Subscription};
 use super::{admit, settle, sweep};
-use crate::broker::{Broker, Consumer, Settles};
+use crate::broker::{Broker, Consumer, Reset, Settles};
 use crate::env::Env;
 use crate::error::{Error, ErrorKind};
 use crate::handler::RouteTable;
@@ -75,6 +75,9 @@ impl Worker {
                 Some(session)
             }
             Err(error) if may_be_away && error.is_transient() => {
+                if let Some(why) = begins_at_the_end(&planned) {
+                    return Err(error.context(why));
+                }
                 tracing::warn!(%error, "a database is away at the start; its keys wait until it is back");
                 None
             }
@@ -274,6 +277,16 @@ impl Worker {
     pub(crate) fn take_error(&self) -> Option<Error> {
         self.subscriptions.iter().find_map(|sub| sub.take_error())
     }
+}
+
+/// A database that is away asks where a partition that it never read begins when it is back: at the end, that would be
+/// past what came meanwhile.
+fn begins_at_the_end(planned: &[Planned]) -> Option<String> {
+    let latest = planned.iter().find(|plan| matches!(plan.settings.reset, Reset::Latest))?;
+    let name = &latest.settings.name;
+    Some(format!(
+        "subscription {name:?} has start = \"latest\", for which all databases have to be there at the start"
+    ))
 }
 
 /// Rule S3: a transaction that outlives a third of its session keeps others from taking that over.

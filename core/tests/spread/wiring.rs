@@ -26,6 +26,19 @@ async fn s10_the_same_away_at_the_start_over_a_queue() {
     away_at_the_start("memory_queues").await;
 }
 
+#[tokio::test]
+async fn s10_a_database_that_is_away_at_the_start_may_not_begin_at_the_end() {
+    let mut stage = Stage::new(1);
+    stage.more = "start = \"latest\"";
+    stage.homes[1].set_away(true);
+    let error = stage.start_on(1, "memory").await.unwrap_err();
+    for word in ["database 2 of 2", "\"service\"", "latest", "away"] {
+        assert!(error.to_string().contains(word), "{error}");
+    }
+    stage.homes[1].set_away(false);
+    stage.start_on(2, "memory").await.unwrap();
+}
+
 async fn away_at_the_start(broker: &str) {
     let mut stage = Stage::new(3);
     stage.publish(20, 20).await;

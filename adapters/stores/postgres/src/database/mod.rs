@@ -175,6 +175,16 @@ impl Database {
         self.lend_at_once(stash).await
     }
 
+    /// None that was made before is used any more.
+    fn forget(&self) {
+        for stash in [&self.commits, &self.writers, &self.heartbeat, &self.handlers] {
+            stash.forget();
+        }
+        if let Work::Ours(stash) = &self.work {
+            stash.forget();
+        }
+    }
+
     /// A connection to migrate by.
     async fn to_migrate(&self) -> Result<Link<'_>, Error> {
         self.lend_at_once(&self.commits).await

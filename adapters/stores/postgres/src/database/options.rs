@@ -32,6 +32,28 @@ const KNOWN: [&str; 18] = [
     "options",
 ];
 
+/// What other clients know there, and providers write. Ours passes over it, and says so in the log.
+const PASSED_OVER: [&str; 18] = [
+    "channel_binding",
+    "client_encoding",
+    "connect_timeout",
+    "fallback_application_name",
+    "gssencmode",
+    "keepalives",
+    "keepalives_count",
+    "keepalives_idle",
+    "keepalives_interval",
+    "krbsrvname",
+    "load_balance_hosts",
+    "passfile",
+    "pgbouncer",
+    "pool_timeout",
+    "sslnegotiation",
+    "sslsni",
+    "target_session_attrs",
+    "tcp_user_timeout",
+];
+
 /// From the URL that is called so in the configuration, or from the service's pool; `pooled`: a pooler for transactions
 /// stands between.
 pub(super) fn options(
@@ -65,9 +87,10 @@ fn from_url(url: &str, called: &str) -> Result<PgConnectOptions, Error> {
         return Err(unreadable());
     }
     let keys = url.split_once('?').map_or("", |(_, keys)| keys);
-    let mut names = keys.split('&').filter_map(|pair| pair.split('=').next()).filter(|name| !name.is_empty());
-    let is_known = |name: &str| KNOWN.contains(&name) || name.starts_with("options[");
-    if !names.all(is_known) {
+    let names = || keys.split('&').filter_map(|pair| pair.split('=').next()).filter(|name| !name.is_empty());
+    let is_known =
+        |name: &str| KNOWN.contains(&name) || PASSED_OVER.contains(&name) || name.starts_with("options[");
+    if !names().all(is_known) {
         let known = KNOWN.join(", ");
         let what = format!("{called} has an option behind its `?` that is not known; known are {known}");
         return Err(wrong(what));
@@ -76,7 +99,11 @@ fn from_url(url: &str, called: &str) -> Result<PgConnectOptions, Error> {
         "" => unreadable(),
         _ => wrong(format!("{called} can't be read; look at the values behind its `?`, such as sslmode")),
     })?;
-    let says = keys.contains("sslmode=") || keys.contains("ssl-mode=");
+    if options.get_database().is_some_and(|database| database.contains('@')) {
+        // A slash of the password that is not written `%2F`: what stands behind it is no database.
+        return Err(unreadable());
+    }
+    let says = names().any(|name| matches!(name, "sslmode" | "ssl-mode"));
     // Who can stand between must not be believed without a certificate.
     let verify = !says && !is_local(&options);
     Ok(if verify { options.ssl_mode(PgSslMode::VerifyFull) } else { options })
@@ -104,6 +131,7 @@ mod tests {
             ("postgres://a:b@db.example/c?sslmode=require", false),
             ("postgres://a:b@127.0.0.1/c", false),
             ("postgres://a:b@localhost/c", false),
+            ("postgres://a:b@db.example/c?application_name=xsslmode=1&connect_timeout=5", true),
         ] {
             let mode = from_url(url, "url").unwrap().get_ssl_mode();
             assert_eq!(matches!(mode, PgSslMode::VerifyFull), verified, "{url}");
@@ -118,6 +146,7 @@ mod tests {
             "postgres://user:hunter2@host/a?sslmod=disable",
             "postgres://user:hunter2@host/a?sslmode=hunter2",
             "postgres://user:hun?hunter2@host/a",
+            "postgres://user:12/hunter2@host/a",
         ] {
             let error = from_url(url, "store.postgres.url").unwrap_err();
             assert!(error.to_string().starts_with("store.postgres.url "), "{error}");

@@ -20,7 +20,7 @@ pub(crate) struct Place {
 #[derive(Debug, Clone, Copy)]
 struct Said {
     place: Place,
-    /// Its whole set was there once; only the first knows.
+    /// Its whole set was there once.
     whole: bool,
 }
 
@@ -62,9 +62,7 @@ pub(crate) async fn settle(databases: &[Database], away: Vec<(usize, Error)>) ->
         }
         check(&said, set)?;
     }
-    if of > 1 && !said[0].is_some_and(|said| said.whole) {
-        run(&databases[0], "UPDATE {keylane}.place SET whole = true").await?;
-    }
+    note_whole(databases, &said).await?;
     remember(databases, set);
     Ok(())
 }
@@ -84,16 +82,16 @@ async fn settle_without(databases: &[Database], mut away: Vec<(usize, Error)>) -
     if let Some(set) = known {
         check(&said, set)?;
     }
-    // They were written in order, and the first knows when all were.
-    let written = if said[0].is_some_and(|said| said.whole) {
-        Some(of - 1)
-    } else {
-        said.iter().rposition(Option::is_some)
-    };
+    // They were written in order, and know when all were.
+    let is_whole = said.iter().flatten().any(|said| said.whole);
+    let written = if is_whole { Some(of - 1) } else { said.iter().rposition(Option::is_some) };
     let all_known =
         (0..of).all(|at| said[at].is_some() || (is_away(at) && written.is_some_and(|last| at <= last)));
     match known {
-        Some(set) if all_known => remember(databases, set),
+        Some(set) if all_known => {
+            note_whole(databases, &said).await?;
+            remember(databases, set);
+        }
         _ => {
             let (at, error) = away.swap_remove(0);
             return Err(named(at, of, error).context("all databases have to be there at the first start"));
@@ -105,11 +103,26 @@ async fn settle_without(databases: &[Database], mut away: Vec<(usize, Error)>) -
     Ok(())
 }
 
-/// Each is held against its place from now on.
+/// All were written: one that says nothing from now on has lost what it knew.
+async fn note_whole(databases: &[Database], said: &[Option<Said>]) -> Result<(), Error> {
+    let of = databases.len();
+    for (at, database) in databases.iter().enumerate() {
+        if of > 1 && said[at].is_some_and(|said| !said.whole) {
+            let noted = run(database, "UPDATE {keylane}.place SET whole = true").await;
+            noted.map_err(|error| named(at, of, error))?;
+        }
+    }
+    Ok(())
+}
+
+/// Each is held against its place from now on, by new connections.
 fn remember(databases: &[Database], set: Uuid) {
     for (at, database) in databases.iter().enumerate() {
         let place = Place { at: number(at), of: number(databases.len()), set };
         database.place.get_or_init(|| place);
+        if place.of > 1 {
+            database.forget();
+        }
     }
 }
 

@@ -63,6 +63,10 @@ async fn s10_a_list_that_differs_is_refused() {
     let Err(error) = Postgres::new().open(config, &databases.env).await else { panic!("it is one of three") };
     assert!(error.to_string().contains("store.postgres.url says that it is number 2 of 3"), "{error}");
     assert_eq!(open(&databases, &[0, 1, 2]).await.unwrap(), 3, "nothing was written by what was refused");
+    // Whoever noted that all were there once: one that is empty has lost what it knew.
+    databases.run(0, "UPDATE keylane.place SET whole = false").await;
+    databases.run(2, "DELETE FROM keylane.place").await;
+    refused(&databases, &[0, 1, 2], &["database 3 of 3", "is empty"]).await;
 }
 
 #[tokio::test]
