@@ -86,6 +86,8 @@ fn sim_seeds_that_were_broken_are_mended() {
         (Profile::Visibility, 310_662),
         (Profile::Queue, 34),
         (Profile::Ordered, 111),
+        // A letter that was never written, because its worker was cut off, and whose successor had begun already.
+        (Profile::Ordered, 1_004_779),
     ] {
         mended(profile, Focus::Wide, seed);
     }

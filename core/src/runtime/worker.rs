@@ -69,7 +69,7 @@ impl Worker {
         limit_fits(store.kind(), store.effect_limit(), settings.session)?;
         let settings = Arc::new(settings);
         let promise = Arc::new(Promise::new(env.clone(), settings.session));
-        let session = match Keeper::register(&env, &*store, &settings).await {
+        let registered = match Keeper::register(&env, &*store, &settings).await {
             Ok((session, sent)) => {
                 promise.renewed(sent);
                 Some(session)
@@ -83,16 +83,12 @@ impl Worker {
             }
             Err(error) => return Err(error),
         };
-        let committer = match session {
-            Some(session) => Committer::new(env.clone(), store.clone(), session),
+        let session = registered.unwrap_or_else(|| SessionId(env.uuid()));
+        let committer = Arc::new(Committer::new(env.clone(), store.clone(), session));
+        if registered.is_none() {
             // As with a session that was lost at once: the keeper begins one, and all is claimed under that.
-            None => {
-                let committer = Committer::new(env.clone(), store.clone(), SessionId(env.uuid()));
-                committer.lost().send(committer.session());
-                committer
-            }
-        };
-        let committer = Arc::new(committer);
+            committer.lost().send(session);
+        }
         let mut worker = Self {
             env: env.clone(),
             store: store.clone(),
@@ -105,7 +101,7 @@ impl Worker {
         };
         for (index, plan) in planned.into_iter().enumerate() {
             if let Err(error) = worker.subscribe(index, plan, &promise).await {
-                worker.leave(worker.committer.session()).await;
+                worker.leave(session).await;
                 return Err(error);
             }
         }

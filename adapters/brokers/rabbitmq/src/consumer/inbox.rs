@@ -227,8 +227,8 @@ impl Inbox {
     pub(super) fn due(&self, all: bool) -> Vec<(usize, Due<Acker>)> {
         let mut state = self.state();
         let held_max = if all { 0 } else { state.held_max };
-        let all = state.windows.iter_mut().map(|window| window.due(held_max)).enumerate();
-        all.filter(|(_, due)| due.up_to.is_some() || !due.single.is_empty()).collect()
+        let due = state.windows.iter_mut().map(|window| window.due(held_max)).enumerate();
+        due.filter(|(_, due)| due.up_to.is_some() || !due.single.is_empty()).collect()
     }
 
     pub(super) fn holds(&self) -> bool {

@@ -19,7 +19,7 @@ mod stop;
 
 use std::collections::BTreeMap;
 
-use keylane::store::{CommitGroup, Committed, Course, HoldCommit};
+use keylane::store::{CommitGroup, Committed, Course};
 use keylane::{Error, ErrorKind, Failure};
 
 pub(crate) use positions::Positions;
@@ -62,10 +62,9 @@ pub(crate) async fn commit(store: &PostgresStore, group: &CommitGroup) -> Result
             Err(error) => return Err(error),
         }
     }
-    let is_lease = |at: usize| matches!(group.holds.get(at), Some(HoldCommit::Lease(_)));
-    let given = done.given.iter().copied().filter(|at| is_lease(*at));
-    let positions = done.written.iter().copied().filter(|at| !is_lease(*at));
-    let mut written: Vec<usize> = positions.chain(given).collect();
+    // Claims are written, leases given back: no hold is among both.
+    let mut written = done.written;
+    written.extend(done.given);
     written.sort_unstable();
     Ok(Committed {
         written,

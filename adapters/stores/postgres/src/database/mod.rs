@@ -157,10 +157,10 @@ impl Database {
 
     /// A connection for all else.
     pub(crate) async fn work(&self) -> Result<Link<'_>, Error> {
-        self.ready().await?;
         match &self.work {
             Work::Ours(stash) => self.lend(stash).await,
             Work::Services(pool) => {
+                self.ready().await?;
                 let connection = self.env.timeout("waiting for a connection", PATIENCE, pool.acquire()).await;
                 let connection = connection.map_err(none_free)?;
                 let connection =

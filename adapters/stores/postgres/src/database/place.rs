@@ -36,10 +36,10 @@ pub(crate) async fn settle(databases: &[Database], away: Vec<(usize, Error)>) ->
     if !away.is_empty() {
         return settle_without(databases, away).await;
     }
-    let mut said = ask_all(databases).await?;
+    let mut said = ask_all(databases, |_| false).await?;
     if gap(&said).is_some() {
         // Another worker may be writing them, in order: what it wrote before the one that was seen is there by now.
-        said = ask_all(databases).await?;
+        said = ask_all(databases, |_| false).await?;
     }
     let set = said.iter().flatten().next().map_or_else(|| databases[0].env.uuid(), |said| said.place.set);
     // Before anything is written.
@@ -67,17 +67,12 @@ pub(crate) async fn settle(databases: &[Database], away: Vec<(usize, Error)>) ->
     Ok(())
 }
 
-/// The same while some are away: then nothing is written. Those that are there must all have been written, and know the
+/// The same while some are away: then no place is written. Those that are there must all have been written, and know the
 /// others; whether each of those is what its place says it is asked once it is back, by its first connection.
 async fn settle_without(databases: &[Database], mut away: Vec<(usize, Error)>) -> Result<(), Error> {
     let of = databases.len();
     let is_away = |at: usize| away.iter().any(|(away, _)| *away == at);
-    let mut said = Vec::with_capacity(of);
-    for (at, database) in databases.iter().enumerate() {
-        let asked =
-            if is_away(at) { None } else { ask(database).await.map_err(|error| named(at, of, error))? };
-        said.push(asked);
-    }
+    let said = ask_all(databases, is_away).await?;
     let known = said.iter().flatten().next().map(|said| said.place.set);
     if let Some(set) = known {
         check(&said, set)?;
@@ -209,10 +204,15 @@ fn number(at: usize) -> i32 {
     i32::try_from(at).unwrap_or(i32::MAX)
 }
 
-async fn ask_all(databases: &[Database]) -> Result<Vec<Option<Said>>, Error> {
+/// One that is away says nothing.
+async fn ask_all(
+    databases: &[Database],
+    is_away: impl Fn(usize) -> bool,
+) -> Result<Vec<Option<Said>>, Error> {
     let mut said = Vec::with_capacity(databases.len());
     for (at, database) in databases.iter().enumerate() {
-        said.push(ask(database).await.map_err(|error| named(at, databases.len(), error))?);
+        let asked = if is_away(at) { Ok(None) } else { ask(database).await };
+        said.push(asked.map_err(|error| named(at, databases.len(), error))?);
     }
     Ok(said)
 }
