@@ -49,17 +49,23 @@ pub(crate) fn run(plan: &Plan) -> Result<(), Broken> {
     let mut report = Report::new("idle", Target::AtMost(1.5));
     // One more, to begin with.
     let orders = orders_of_today(Spread::Uniform, plan.events.unwrap_or(EVENTS) + 1);
-    let mut ratios = Vec::with_capacity(plan.rounds);
+    let arms = ["keylane_commit_statement", "keylane_commit_with"];
+    let mut ratios = arms.map(|_| Vec::with_capacity(plan.rounds));
     for round in 1..=plan.rounds {
         let raw = commit_and_select(&orders)?;
         report.arm(Spread::Uniform, "commit_and_select", round, &raw)?;
-        let ours = through_everything(&orders)?;
-        report.arm(Spread::Uniform, "keylane", round, &ours)?;
-        if let (Some(raw), Some(ours)) = (raw.latency, ours.latency) {
-            ratios.push(ours.p50_us / raw.p50_us);
+        let routes = [Routes::new().all(ours::state_one), Routes::new().all(ours::write_one)];
+        for ((name, routes), ratios) in arms.iter().zip(routes).zip(&mut ratios) {
+            let ours = through_everything(&orders, routes)?;
+            report.arm(Spread::Uniform, name, round, &ours)?;
+            if let (Some(raw), Some(ours)) = (raw.latency, ours.latency) {
+                ratios.push(ours.p50_us / raw.p50_us);
+            }
         }
     }
-    report.ratios(Spread::Uniform, "keylane", &ratios, None)?;
+    for (name, ratios) in arms.iter().zip(&ratios) {
+        report.ratios(Spread::Uniform, name, ratios, None)?;
+    }
     report.end()
 }
 
@@ -100,7 +106,7 @@ async fn write_and_look(connection: &mut PgConnection, order: &Order) -> Result<
     Ok(())
 }
 
-fn through_everything(orders: &[Order]) -> Result<Measured, Broken> {
+fn through_everything(orders: &[Order], routes: Routes) -> Result<Measured, Broken> {
     in_schema(async |schema: &Schema| {
         let broker = MemoryBroker::new();
         broker.create("orders", 1);
@@ -108,7 +114,7 @@ fn through_everything(orders: &[Order]) -> Result<Measured, Broken> {
         // The first one finds all that has to be begun.
         METER.expect(1);
         publisher.publish(vec![outgoing(&orders[0])]).await.into_iter().collect::<Result<Vec<_>, _>>()?;
-        let handle = started(schema, broker).await?;
+        let handle = started(schema, broker, routes).await?;
         METER.cost(ours::SILENCE).await?;
         let events = orders.len() as u64 - 1;
         METER.expect(events);
@@ -127,10 +133,9 @@ fn through_everything(orders: &[Order]) -> Result<Measured, Broken> {
     })
 }
 
-async fn started(schema: &Schema, broker: MemoryBroker) -> Result<keylane::Handle, Broken> {
+async fn started(schema: &Schema, broker: MemoryBroker, routes: Routes) -> Result<keylane::Handle, Broken> {
     let runtime: Runtime =
         ours::runtime(CONFIGURATION, schema, schema.url(), |store| watched::watch_with(store, note));
-    let routes = Routes::new().all(ours::write_one);
     Ok(runtime.broker(broker).subscription("orders", routes).start().await?)
 }
 

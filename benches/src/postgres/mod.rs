@@ -21,9 +21,11 @@ pub(crate) use schema::{Schema, in_schema};
 
 use crate::keys::Spread;
 use crate::orders::{Order, orders_of_today};
-use crate::report::{Report, Target};
+use crate::report::{Measured, Report, Target};
 use crate::rounds::{Arm, against_first};
 use crate::{Broken, Plan};
+
+type Measure = fn(&Arc<[Order]>) -> Result<Measured, Broken>;
 
 /// Events of a run.
 const EVENTS: u64 = 200_000;
@@ -53,8 +55,14 @@ pub(crate) fn commit_with(plan: &Plan) -> Result<(), Broken> {
             Arm::new("transaction_an_event", || plain::one_by_one(&few)),
             Arm::new("keylane_commit_with", || ours::commit_with(&orders)),
         ];
-        if plan.wants("keylane_commit_with_ahead") {
-            arms.push(Arm::new("keylane_commit_with_ahead", || ours::commit_with_ahead(&orders)));
+        let more: [(_, Measure); 3] = [
+            ("keylane_commit_with_ahead", ours::commit_with_ahead),
+            ("keylane_commit_statement", ours::commit_statement),
+            ("keylane_commit_statement_ahead", ours::commit_statement_ahead),
+        ];
+        for (name, measure) in more.into_iter().filter(|(name, _)| plan.wants(name)) {
+            let orders = orders.clone();
+            arms.push(Arm::new(name, move || measure(&orders)));
         }
         against_first(&mut report, *spread, plan.rounds, arms)?;
     }

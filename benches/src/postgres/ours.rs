@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use keylane::store::Store;
 use keylane::{Batch, Effects, Failure, Handle, Raw, RawEvent, Routes, Runtime, Tx, route};
-use keylane_postgres::Postgres;
+use keylane_postgres::{Postgres, sql};
 
 use super::{Schema, in_schema};
 use crate::Broken;
@@ -54,8 +54,21 @@ pub(super) fn commit_with(orders: &Arc<[Order]>) -> Result<Measured, Broken> {
 
 /// The same where the handler says that it reads nothing that it writes.
 pub(super) fn commit_with_ahead(orders: &Arc<[Order]>) -> Result<Measured, Broken> {
-    let configuration = CONFIGURATION.replace("concurrency = 64", "concurrency = 64\nahead = true");
-    run(orders, &configuration, || Routes::new().all(write_one))
+    run(orders, &ahead(), || Routes::new().all(write_one))
+}
+
+/// The same by statements, which travel with the commit.
+pub(super) fn commit_statement(orders: &Arc<[Order]>) -> Result<Measured, Broken> {
+    run(orders, CONFIGURATION, || Routes::new().all(state_one))
+}
+
+/// The same where the handler says that it reads nothing that it writes.
+pub(super) fn commit_statement_ahead(orders: &Arc<[Order]>) -> Result<Measured, Broken> {
+    run(orders, &ahead(), || Routes::new().all(state_one))
+}
+
+fn ahead() -> String {
+    CONFIGURATION.replace("concurrency = 64", "concurrency = 64\nahead = true")
 }
 
 /// The cycle without effects, on the database at this address.
@@ -92,6 +105,11 @@ pub(super) async fn write_one(event: RawEvent, mut fx: Effects<Postgres>) -> Res
         tx.done()
     });
     Ok(())
+}
+
+pub(super) async fn state_one(event: RawEvent, mut fx: Effects<Postgres>) {
+    let insert = sql("INSERT INTO effects VALUES ($1, $2)");
+    fx.commit_statement(insert.bind(&event.meta().id).bind(event.meta().key_text()));
 }
 
 async fn write_batch(batch: Batch<Bytes, Raw>, mut fx: Effects<Postgres>) -> Result<(), Failure> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::recorder::Recorder;
 use super::{BatchParts, CallParts, Failure, FromCall, Scene, StoreNeed};
-use crate::store::{Effect, EffectFn, OwnTransactions, StoreAdapter, Tx, TxHome};
+use crate::store::{Effect, EffectFn, OwnTransactions, Statements, StoreAdapter, Tx, TxHome};
 
 /// Asks for exactly-once writes in store `S`.
 ///
@@ -61,12 +61,28 @@ impl<S: StoreAdapter> Effects<S> {
         Fut: Future<Output = Result<(), Failure>> + Send + 'static,
     {
         let write: EffectFn<S> = Arc::new(move |tx| Box::pin(f(tx, args.clone())));
-        if !self.recorder.effect(Effect::new(write)) {
+        self.record(Effect::new(write));
+    }
+
+    fn record(&self, write: Effect) {
+        if !self.recorder.effect(write) {
             tracing::error!(
                 store = S::KIND,
                 "a write was recorded after its handler returned, and is dropped; await what records it"
             );
         }
+    }
+}
+
+impl<S: Statements> Effects<S> {
+    /// Records a write that is one statement, whose answer nobody looks at. It commits as
+    /// [`commit_with`](Self::commit_with) says, beside those that were recorded by it, and costs no round trip of its own:
+    /// the statements of all events of a group travel with the commit.
+    ///
+    /// - It may *run* more than once, on a transaction that is then rolled back.
+    /// - When it fails, its event fails with it.
+    pub fn commit_statement(&mut self, statement: S::Statement) {
+        self.record(Effect::statement::<S>(statement));
     }
 }
 

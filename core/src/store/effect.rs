@@ -28,6 +28,13 @@ pub struct Effect {
 /// One with a single writer does not, because a handler would hold it.
 pub trait OwnTransactions: StoreAdapter {}
 
+/// A store that also takes writes as statements: [`Effects::commit_statement`](crate::Effects::commit_statement). It
+/// knows them before it runs them, and so may send many at once.
+pub trait Statements: StoreAdapter {
+    /// A statement with its parameters.
+    type Statement: Send + Sync + 'static;
+}
+
 /// A connection with an open transaction, an adapter's `Connection` in a box. Dropped, it is rolled back.
 pub type OwnConnection = Box<dyn Any + Send>;
 
@@ -41,6 +48,17 @@ impl Effect {
     #[must_use]
     pub fn own<S: StoreAdapter>(home: TxHome<S>) -> Self {
         Self { store: TypeId::of::<S>(), kind: S::KIND, own: true, run: Arc::new(home) }
+    }
+
+    /// A write of store `S` that is one statement.
+    pub fn statement<S: Statements>(statement: S::Statement) -> Self {
+        Self { store: TypeId::of::<S>(), kind: S::KIND, own: false, run: Arc::new(statement) }
+    }
+
+    /// The statement, where the write is one of store `S`. Only the store's own code runs it.
+    #[must_use]
+    pub fn as_statement<S: Statements>(&self) -> Option<&S::Statement> {
+        if self.store == TypeId::of::<S>() { self.run.downcast_ref() } else { None }
     }
 
     /// True for a handler's own transaction. It is the first effect of a unit that is a group by itself.
@@ -59,7 +77,7 @@ impl Effect {
         self.run.downcast_ref::<TxHome<S>>()?.take()
     }
 
-    /// The write, if it is for store `S`. A service whose handlers name another store than the
+    /// The write, if it is for store `S` and no statement. A service whose handlers name another store than the
     /// configured one is refused at start, so that an adapter sees only its own.
     #[must_use]
     pub fn for_store<S: StoreAdapter>(&self) -> Option<&EffectFn<S>> {

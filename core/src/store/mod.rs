@@ -24,7 +24,7 @@ pub use claim::{
 };
 pub use commit::{ClaimCommit, CommitEvent, CommitGroup, Committed, Fate, HoldCommit, Unit, Verdict};
 pub use course::Course;
-pub use effect::{Effect, EffectFn, OwnConnection, OwnTransactions, Tx, TxHome};
+pub use effect::{Effect, EffectFn, OwnConnection, OwnTransactions, Statements, Tx, TxHome};
 pub use judge::{Facts, Judge};
 pub use lease::{Hold, LeaseAnswer, LeaseCommit, LeaseKey, LeaseRef};
 pub use parked::{DeadQuery, Death, Parked, ParkedId, Reason, ReleaseAnswer};

@@ -69,7 +69,7 @@ async fn is_new(
     ids: &[id::Key],
     times: &[Option<i64>],
 ) -> bool {
-    let Some(mut link) = store.database.warm_writer() else { return false };
+    let Some(mut link) = store.database.warm() else { return false };
     let sql = store.database.sql(&format!("SELECT {{keylane}}.is_new_{scope}($1, $2, $3)"));
     let asked = sql.scalar::<bool>().bind(session.0).bind(ids).bind(times).fetch_one(&mut *link).await;
     match asked {

@@ -11,6 +11,7 @@ const NOT_PLAIN: &str = "KL002";
 const ISOLATION: &str = "KL003";
 /// A write ended the transaction that it was lent.
 const NOT_OURS: &str = "KL004";
+// KL005: recorded statements took too long together; the group goes the longer way, as where one fails.
 
 /// A store error that says `what` was being done; its class follows from the server's code.
 pub(crate) fn failed(what: impl Into<String>, error: sqlx::Error) -> Error {

@@ -24,6 +24,7 @@ mod parked_row;
 mod parking;
 mod scope;
 mod session;
+mod statement;
 mod wants;
 
 use std::sync::Arc;
@@ -40,6 +41,7 @@ use keylane::{Env, Error, ErrorKind};
 use sqlx::PgPool;
 
 pub use config::{Pooler, PostgresConfig};
+pub use statement::{Statement, Value, sql};
 
 use database::{Database, place};
 

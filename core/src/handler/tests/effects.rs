@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::*;
-use crate::store::{Tx, TxHome};
+use crate::store::{Effect, Tx, TxHome};
 
 /// Runs all recorded writes on one connection, as a commit does; what stands there after.
 fn commit(outcome: &Outcome) -> Result<Vec<String>, Failure> {
@@ -57,6 +57,21 @@ fn a_failed_write_gives_its_connection_back() {
 }
 
 #[test]
+fn statements_are_recorded_in_order_with_other_writes() {
+    let handler = async |_: RawEvent, mut fx: Effects<Notes>| {
+        fx.commit_statement("first");
+        fx.commit_with((), async |tx: Tx<Notes>, ()| tx.done());
+        fx.commit_statement("third");
+    };
+    let outcome = run(Routes::new().all(handler), call("any", &[""]));
+    let stated: Vec<_> = outcome.effects.iter().map(Effect::as_statement::<Notes>).collect();
+    assert_eq!(stated, [Some(&"first"), None, Some(&"third")]);
+    let run_here: Vec<_> =
+        outcome.effects.iter().map(|effect| effect.for_store::<Notes>().is_some()).collect();
+    assert_eq!(run_here, [false, true, false]);
+}
+
+#[test]
 fn a_write_after_the_end_is_dropped_and_said_so() {
     type Kept = Arc<std::sync::Mutex<Option<Effects<Notes>>>>;
     let kept = Kept::default();
@@ -68,9 +83,10 @@ fn a_write_after_the_end_is_dropped_and_said_so() {
     let errors = Errors::default();
     tracing::subscriber::with_default(errors.clone(), || {
         late.commit_with((), async |tx: Tx<Notes>, ()| tx.done());
+        late.commit_statement("late");
     });
     assert!(outcome.effects.is_empty());
-    assert_eq!(errors.0.load(Ordering::Relaxed), 1);
+    assert_eq!(errors.0.load(Ordering::Relaxed), 2);
 }
 
 /// Counts errors that were logged.

@@ -19,7 +19,7 @@ use crate::delivery::Place;
 use crate::env::{BoxFuture, Env, Environment, Instant, Timestamp};
 use crate::error::{Error, ErrorKind};
 use crate::event::{Envelope, EventId, Headers, Meta};
-use crate::store::{Store, StoreAdapter};
+use crate::store::{Statements, Store, StoreAdapter};
 use crate::text::Text;
 
 /// The payload of most tests.
@@ -100,6 +100,10 @@ impl StoreAdapter for Notes {
     async fn open(&self, _: NoSettings, _: &Env) -> Result<Arc<dyn Store>, Error> {
         Err(Error::new(ErrorKind::Unsupported, "a store for effects only"))
     }
+}
+
+impl Statements for Notes {
+    type Statement = &'static str;
 }
 
 impl StoreAdapter for Elsewhere {

@@ -7,7 +7,7 @@ mod sqlite;
 
 use async_trait::async_trait;
 use keylane::store::{Store, StoreAdapter};
-use keylane::{Error, ErrorKind, Failure, Tx};
+use keylane::{Effects, Error, ErrorKind, Failure, Tx};
 use std::sync::Arc;
 
 #[cfg(feature = "postgres")]
@@ -45,6 +45,14 @@ pub(crate) trait EffectTable: StoreAdapter {
     fn write(tx: Tx<Self>, row: EffectRow) -> impl Future<Output = Result<(), Failure>> + Send + 'static
     where
         Self: Sized;
+
+    /// Records that write.
+    fn record(fx: &mut Effects<Self>, row: EffectRow)
+    where
+        Self: Sized,
+    {
+        fx.commit_with(row, Self::write);
+    }
 }
 
 /// An effect as it lies in the table.

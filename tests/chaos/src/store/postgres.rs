@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use keylane::store::{Store, StoreAdapter};
-use keylane::{Env, Error, ErrorKind, Failure, Tx};
-use keylane_postgres::{Postgres, PostgresConfig};
+use keylane::{Effects, Env, Error, ErrorKind, Failure, Tx};
+use keylane_postgres::{Postgres, PostgresConfig, sql};
 use sqlx::{Connection, PgConnection};
 
 use super::{Effect, EffectRow, EffectTable, StoreSide};
@@ -40,6 +40,32 @@ impl EffectTable for Postgres {
         .execute(&mut *tx)
         .await?;
         tx.done()
+    }
+
+    /// Of three workers one runs its writes here, one records statements, and one does now this and now that: what a group
+    /// has in it decides how it is written.
+    fn record(fx: &mut Effects<Self>, row: EffectRow) {
+        let stated = match row.worker % 3 {
+            0 => false,
+            1 => true,
+            _ => row.number.is_multiple_of(2),
+        };
+        if !stated {
+            fx.commit_with(row, Self::write);
+            return;
+        }
+        let insert = sql("INSERT INTO public.chaos_effects (id, key, number, token, worker, part, place, at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, extract(epoch FROM clock_timestamp()) * 1000000000)");
+        fx.commit_statement(
+            insert
+                .bind(row.id)
+                .bind(row.key)
+                .bind(row.number)
+                .bind(row.token)
+                .bind(row.worker)
+                .bind(row.partition)
+                .bind(row.offset),
+        );
     }
 }
 

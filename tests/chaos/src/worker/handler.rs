@@ -44,6 +44,6 @@ async fn handle<S: EffectTable>(
         partition,
         offset,
     };
-    fx.commit_with(row, S::write);
+    S::record(&mut fx, row);
     Ok(())
 }

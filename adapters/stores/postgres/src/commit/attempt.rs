@@ -3,17 +3,17 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use keylane::store::{Course, Fate};
+use keylane::store::{Course, Effect, Fate};
 use keylane::{Error, ErrorKind, Failure};
 use sqlx::PgConnection;
 
 use super::effects::{ended_by_itself, passed_over};
 use super::end::{Done, End};
 use super::pass;
-use super::plain::Plan;
+use super::plain::{Plan, Writes};
 use super::stop::Stop;
 use crate::arrays::Holds;
-use crate::database::Link;
+use crate::database::{Link, Unready};
 use crate::error::is_lost;
 use crate::{GRACE, Postgres, PostgresStore};
 
@@ -139,13 +139,15 @@ impl Attempt<'_> {
 
     async fn run_unbounded(&self, mode: Mode) -> Result<(Vec<Fate>, Done), Stop> {
         let plan = if mode == Mode::Plain { Plan::make(self) } else { None };
-        let effects = self.units.clone().any(|unit| !self.course.group.units[unit].effects.is_empty());
+        let effects = self.effects().next().is_some();
         let database = &self.store.database;
-        let mut link = if effects { database.writers().await? } else { database.commits().await? };
         // Behind a pooler a write that ends the transaction shows by its savepoint only.
-        let plan = plan.filter(|_| !effects || link.is_own());
+        let plan = plan.filter(|_| !effects || database.is_own());
+        let at_once = plan.as_ref().is_some_and(|plan| plan.writes != Writes::Any);
+        let mut link =
+            if effects && !at_once { database.writers().await? } else { database.commits().await? };
         match plan {
-            Some(plan) if !plan.effects && link.is_own() => self.at_once(link, plan).await,
+            Some(plan) if at_once && link.is_own() => self.at_once(link, plan).await,
             Some(plan) => match plan.run(self, &mut link).await {
                 Ok(end) => {
                     link.give();
@@ -170,7 +172,19 @@ impl Attempt<'_> {
 
     /// One statement, which is its own transaction.
     async fn at_once(&self, mut link: Link<'_>, plan: Plan) -> Result<(Vec<Fate>, Done), Stop> {
-        match plan.at_once(self, &mut link).await {
+        let written = plan.writes == Writes::Statements;
+        let executes = match link.executes(self.effects().filter_map(Effect::as_statement::<Postgres>)).await
+        {
+            Ok(executes) => executes,
+            Err(Unready::Refused(_)) => {
+                link.undo().await;
+                return Err(Stop::Failed);
+            }
+            Err(Unready::Lost(error)) => {
+                return Err(link.broke("could not prepare a statement", error).into());
+            }
+        };
+        match plan.at_once(self, &mut link, executes).await {
             Ok(end) => {
                 link.give();
                 Ok(self.noted(end))
@@ -180,11 +194,20 @@ impl Attempt<'_> {
                 Err(Stop::unknown(error))
             }
             Err(error) => {
-                let stop = Stop::of_plain(&mut link, "could not commit", error);
+                let stop = match Stop::of_plain(&mut link, "could not commit", error) {
+                    // A handler's, as far as is known here.
+                    Stop::Error(_) if written => Stop::Failed,
+                    stop => stop,
+                };
                 link.undo().await;
                 Err(stop)
             }
         }
+    }
+
+    /// What handlers recorded, in the order in which it is to run.
+    pub(super) fn effects(&self) -> impl Iterator<Item = &Effect> {
+        self.course.group.units[self.units.clone()].iter().flat_map(|unit| &unit.effects)
     }
 
     async fn finish(&self, mut link: Link<'_>, ended: Result<End, Stop>) -> Result<(Vec<Fate>, Done), Stop> {

@@ -6,8 +6,11 @@ use keylane::env::Instant;
 use keylane::store::Unit;
 use keylane::{Error, ErrorKind, Failure};
 
+use sqlx::AssertSqlSafe;
+
 use super::stop::Stop;
-use crate::database::Link;
+use crate::database::{Link, Unready};
+use crate::statement::Statement;
 use crate::{Postgres, PostgresStore};
 
 /// Why a unit's effects did not all run.
@@ -86,10 +89,30 @@ impl Clock {
 async fn in_order(link: &mut Link<'_>, unit: &Unit) -> Result<(), Failure> {
     // A handler's own transaction is the one that they run in.
     for effect in unit.effects.iter().filter(|effect| !effect.is_own()) {
+        if let Some(statement) = effect.as_statement::<Postgres>() {
+            run(link, statement).await?;
+            continue;
+        }
         let connection = link.lend().ok_or_else(ended_by_itself)?;
         let (connection, ran) = effect.run::<Postgres>(connection).await;
         link.regain(connection);
         ran?;
+    }
+    Ok(())
+}
+
+async fn run(link: &mut Link<'_>, statement: &Statement) -> Result<(), Failure> {
+    // An earlier write kept the connection.
+    if !link.is_here() {
+        return Err(ended_by_itself());
+    }
+    let executes = link.executes(std::iter::once(statement)).await.map_err(|unready| match unready {
+        Unready::Refused(failure) => failure,
+        Unready::Lost(error) => error.into(),
+    })?;
+    for sql in executes {
+        let ran = sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut **link).await;
+        ran.map_err(|error| statement.failure(&error))?;
     }
     Ok(())
 }

@@ -19,6 +19,7 @@ pub(super) async fn run(attempt: &Attempt<'_>, link: &mut Link<'_>, mode: Mode) 
     if mode != Mode::Own {
         link.begin().await?;
     }
+    link.forget_prepared();
     let facts = Facts::read(attempt, link, guard).await?;
     let mut pass = Pass {
         judge: Judge::new(attempt.store.database.env(), attempt.course, &facts, attempt.units.start),

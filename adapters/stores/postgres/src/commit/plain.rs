@@ -15,10 +15,11 @@ use super::end::{self, Done, End, Last};
 use super::facts::{Facts, is_by_position};
 use super::pass::is_own;
 use super::stop::Stop;
+use crate::Postgres;
 use crate::arrays::counted;
 use crate::database::Link;
 use crate::id::{self, Key};
-use crate::numbers::{hash, signed};
+use crate::numbers::{hash, micros, signed};
 use crate::parameters::{Parameters, Written};
 
 /// So many holds and events go into one message with the statement before or behind: for more, reading their text costs
@@ -27,8 +28,7 @@ pub(super) const WRITTEN_MAX: usize = 100;
 
 /// What the functions are told.
 pub(super) struct Plan {
-    /// Whether writes of handlers are among it.
-    pub(super) effects: bool,
+    pub(super) writes: Writes,
     fates: Vec<Fate>,
     /// Holds that have events.
     used: Vec<i32>,
@@ -36,6 +36,16 @@ pub(super) struct Plan {
     versions: Vec<Option<i64>>,
     ledger: Ledger,
     ended: Ended,
+}
+
+/// What handlers recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Writes {
+    None,
+    /// Statements alone, which can travel with the commit.
+    Statements,
+    /// Some that run here.
+    Any,
 }
 
 /// Rows of the ledger.
@@ -75,7 +85,7 @@ impl Plan {
         let mut fates = course.fates.clone();
         fates[numbers.clone()].fill(Fate::Committed);
         let mut plan = Self {
-            effects: attempt.units.clone().any(|unit| !course.group.units[unit].effects.is_empty()),
+            writes: Writes::of(attempt),
             fates,
             used: Vec::new(),
             versions,
@@ -83,7 +93,7 @@ impl Plan {
             ended: Ended::default(),
         };
         let marks = |hold: &HoldCommit| hold.lease().is_some_and(|lease| lease.give_back && lease.marks > 0);
-        if plan.effects && course.group.holds.iter().any(marks) {
+        if plan.writes != Writes::None && course.group.holds.iter().any(marks) {
             return None;
         }
         for event in course.group.events().skip(numbers.start).take(numbers.len()) {
@@ -108,20 +118,35 @@ impl Plan {
         }
     }
 
-    /// All of it in one statement.
+    /// All of it in one statement, with `executes` between its rows and its end (rule C3).
     pub(super) async fn at_once(
         self,
         attempt: &Attempt<'_>,
         link: &mut Link<'_>,
+        executes: Vec<String>,
     ) -> Result<End, sqlx::Error> {
         let last = Last::of(attempt, &self.fates, |_| true);
         let suffix = attempt.holds.suffix();
-        let sql = attempt.store.database.sql(&format!(
-            "SELECT * FROM {{keylane}}.commit_plain{suffix}($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13,
-                $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25)",
-        ));
-        let statement = bind_holds(sql.query(), attempt);
-        let row = last.bind_unclean(last.bind(self.bind(statement))).fetch_one(&mut **link).await?;
+        let row = if executes.is_empty() {
+            let sql = attempt.store.database.sql(&format!(
+                "SELECT * FROM {{keylane}}.commit_plain{suffix}($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13,
+                    $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25)",
+            ));
+            last.bind_unclean(last.bind(self.bind(bind_holds(sql.query(), attempt))))
+                .fetch_one(&mut **link)
+                .await?
+        } else {
+            // Each waits for what the one before gives it.
+            let sql = attempt.store.database.sql(&format!(
+                "SELECT h.* FROM {{keylane}}.commit_rows{suffix}($1, $2, $3, $4, $5, false, $6, $7, $8, $9, $10, $11, $12,
+                        $13, $14) r,
+                    {{keylane}}.run_statements(r.held, r.lifetime_us, $24, $25) s (held),
+                    {{keylane}}.commit_holds($1, $2, $3, $4, s.held, false, $15, $16, $17, $18, $19, $20, $21, $22, $23) h",
+            ));
+            let limit = attempt.store.effect_limit.map_or(i64::MAX, micros);
+            let statement = last.bind(self.bind(bind_holds(sql.query(), attempt)));
+            statement.bind(limit).bind(executes).fetch_one(&mut **link).await?
+        };
         Ok(End { fates: self.fates, positions: last.positions, done: Done::read(&row) })
     }
 
@@ -129,9 +154,10 @@ impl Plan {
     /// those of the effects.
     pub(super) async fn run(self, attempt: &Attempt<'_>, link: &mut Link<'_>) -> Result<End, Stop> {
         let suffix = attempt.holds.suffix();
+        let writes = self.writes != Writes::None;
         let row = match self.len() <= WRITTEN_MAX {
             true => {
-                let parameters = self.bind(bind_holds(Written::default(), attempt).flag(self.effects)).text;
+                let parameters = self.bind(bind_holds(Written::default(), attempt).flag(writes)).text;
                 let rows =
                     format!("SELECT lifetime_us, held FROM {{keylane}}.commit_rows{suffix}({parameters})");
                 link.begin_with(&rows).await
@@ -142,7 +168,7 @@ impl Plan {
                     "SELECT lifetime_us, held FROM {{keylane}}.commit_rows{suffix}(
                         $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
                 ));
-                let statement = bind_holds(sql.query(), attempt).flag(self.effects);
+                let statement = bind_holds(sql.query(), attempt).flag(writes);
                 self.bind(statement).fetch_one(&mut **link).await
             }
         };
@@ -157,7 +183,7 @@ impl Plan {
                 trouble => trouble.stop(unit),
             })?;
         }
-        end::write_and_commit(attempt, link, self.fates, &held, self.effects).await
+        end::write_and_commit(attempt, link, self.fates, &held, writes).await
     }
 
     /// The longest of its lists.
@@ -170,6 +196,18 @@ impl Plan {
         let parameters = parameters.ints(&self.used).some_numbers(&self.versions);
         let ended = &self.ended;
         self.ledger.bind(parameters).ints(&ended.hold).numbers(&ended.offset).some_keys(&ended.id)
+    }
+}
+
+impl Writes {
+    fn of(attempt: &Attempt<'_>) -> Self {
+        if attempt.effects().next().is_none() {
+            Self::None
+        } else if attempt.effects().all(|effect| effect.as_statement::<Postgres>().is_some()) {
+            Self::Statements
+        } else {
+            Self::Any
+        }
     }
 }
 

@@ -14,6 +14,7 @@ use sqlx::{AssertSqlSafe, Either, Executor, SqlSafeStr};
 use sqlx_core::transaction::TransactionManager;
 
 use super::Database;
+use super::prepared::Prepared;
 use super::stash::Taken;
 use crate::error::{failed, is_lost};
 
@@ -28,6 +29,8 @@ pub(crate) struct Link<'d> {
     open: bool,
     /// The connection is gone.
     lost: bool,
+    /// Of a connection of the service's pool, on which nothing stays.
+    prepared: Prepared,
 }
 
 enum Inner<'d> {
@@ -37,11 +40,23 @@ enum Inner<'d> {
 
 impl<'d> Link<'d> {
     pub(super) fn ours(database: &'d Database, taken: Taken<'d>) -> Self {
-        Self { database, inner: Some(Inner::Ours(taken)), open: false, lost: false }
+        Self {
+            database,
+            inner: Some(Inner::Ours(taken)),
+            open: false,
+            lost: false,
+            prepared: Prepared::default(),
+        }
     }
 
     pub(super) fn pooled(database: &'d Database, connection: PoolConnection<Postgres>) -> Self {
-        Self { database, inner: Some(Inner::Pooled(connection)), open: false, lost: false }
+        Self {
+            database,
+            inner: Some(Inner::Pooled(connection)),
+            open: false,
+            lost: false,
+            prepared: Prepared::default(),
+        }
     }
 
     /// True where single statements run within our limits (rule S3), and are transactions of their own.
@@ -143,6 +158,7 @@ impl<'d> Link<'d> {
         if self.lost || self.connection().is_none() {
             return;
         }
+        self.forget_prepared();
         if self.in_transaction() && (!self.is_single() || Manager::rollback(&mut self).await.is_err()) {
             return;
         }
@@ -207,6 +223,14 @@ impl<'d> Link<'d> {
     pub(crate) fn regain(&mut self, connection: Option<PgConnection>) {
         if let Some(Inner::Ours(taken)) = &mut self.inner {
             taken.connection = connection;
+        }
+    }
+
+    /// What stands prepared on it.
+    pub(super) fn prepared(&mut self) -> &mut Prepared {
+        match &mut self.inner {
+            Some(Inner::Ours(taken)) => &mut taken.prepared,
+            _ => &mut self.prepared,
         }
     }
 

@@ -20,6 +20,7 @@ const VERSIONS: &[&[&str]] = &[
     &[include_str!("../../migrations/0008_place.sql")],
     &[include_str!("../../migrations/0009_leases.sql")],
     &[include_str!("../../migrations/0010_single.sql")],
+    &[include_str!("../../migrations/0011_statements.sql")],
 ];
 
 /// Brings the schema to the last version. Two workers may do so at once: the second waits for the first and finds its

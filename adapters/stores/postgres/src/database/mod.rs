@@ -9,6 +9,7 @@ mod link;
 mod migrate;
 mod options;
 pub(crate) mod place;
+mod prepared;
 mod stash;
 
 use std::sync::OnceLock;
@@ -22,6 +23,7 @@ use sqlx::{AssertSqlSafe, FromRow, PgPool, Postgres};
 use tokio::sync::OnceCell;
 
 pub(crate) use link::Link;
+pub(crate) use prepared::Unready;
 
 use crate::config::{Pooler, PostgresConfig};
 use crate::error::failed;
@@ -118,9 +120,14 @@ impl Database {
         self.lend(&self.writers).await
     }
 
-    /// A writer's connection that was used just now, to read by: the next commit finds it warm.
-    pub(crate) fn warm_writer(&self) -> Option<Link<'_>> {
-        let warm = self.own.then(|| self.writers.take_warm(&self.env, self))?;
+    /// The connection of the last commit, where it was just now, to read by: the next one finds it warm.
+    pub(crate) fn warm(&self) -> Option<Link<'_>> {
+        let last = if self.commits.resting_since() > self.writers.resting_since() {
+            &self.commits
+        } else {
+            &self.writers
+        };
+        let warm = self.own.then(|| last.take_warm(&self.env, self))?;
         Some(Link::ours(self, warm?))
     }
 

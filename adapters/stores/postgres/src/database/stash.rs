@@ -9,6 +9,7 @@ use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, Connection, Executor};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
+use super::prepared::Prepared;
 use super::{Database, place};
 use crate::error::failed;
 
@@ -29,6 +30,7 @@ pub(super) struct Stash {
 struct Resting {
     connection: PgConnection,
     limit: Duration,
+    prepared: Prepared,
     since: Instant,
 }
 
@@ -40,6 +42,8 @@ pub(super) struct Taken<'s> {
     /// `None` while a write of a handler has it.
     pub(super) connection: Option<PgConnection>,
     limit: Duration,
+    /// Of what handlers record, and what stands ready on it.
+    pub(super) prepared: Prepared,
 }
 
 impl Stash {
@@ -84,8 +88,13 @@ impl Stash {
         let mut resting = self.resting.lock().unwrap_or_else(PoisonError::into_inner);
         let is_warm =
             |rested: &mut Resting| env.now().since(rested.since) < REST && rested.limit == database.limit();
-        let Resting { connection, limit, .. } = resting.pop_if(is_warm)?;
-        Some(Taken { stash: self, _place: Some(place), connection: Some(connection), limit })
+        let Resting { connection, limit, prepared, .. } = resting.pop_if(is_warm)?;
+        Some(Taken { stash: self, _place: Some(place), connection: Some(connection), limit, prepared })
+    }
+
+    /// Since when the one rests that rests for the shortest time.
+    pub(super) fn resting_since(&self) -> Option<Instant> {
+        self.resting.lock().unwrap_or_else(PoisonError::into_inner).last().map(|rested| rested.since)
     }
 
     /// One more than there are places, for a handler: who runs it bounds how many there are.
@@ -96,7 +105,8 @@ impl Stash {
 
     /// Takes back what a handler had.
     pub(super) fn adopt(&self, connection: PgConnection, database: &Database) -> Taken<'_> {
-        Taken { stash: self, _place: None, connection: Some(connection), limit: database.limit() }
+        let (limit, prepared) = (database.limit(), Prepared::default());
+        Taken { stash: self, _place: None, connection: Some(connection), limit, prepared }
     }
 
     async fn fill<'s>(
@@ -105,23 +115,25 @@ impl Stash {
         env: &Env,
         database: &Database,
     ) -> Result<Taken<'s>, Error> {
-        let (connection, limit) = loop {
+        let (connection, limit, prepared) = loop {
             let rested = self.resting.lock().unwrap_or_else(PoisonError::into_inner).pop();
-            let Some(mut rested) = rested else { break self.connect(database).await? };
+            let Some(mut rested) = rested else {
+                break (self.connect(database).await?, Duration::ZERO, Prepared::default());
+            };
             if env.now().since(rested.since) < REST || rested.connection.ping().await.is_ok() {
-                break (rested.connection, rested.limit);
+                break (rested.connection, rested.limit, rested.prepared);
             }
         };
-        let mut taken = Taken { stash: self, _place: place, connection: Some(connection), limit };
+        let mut taken = Taken { stash: self, _place: place, connection: Some(connection), limit, prepared };
         taken.limit_to(database).await?;
         Ok(taken)
     }
 
-    async fn connect(&self, database: &Database) -> Result<(PgConnection, Duration), Error> {
+    async fn connect(&self, database: &Database) -> Result<PgConnection, Error> {
         let connection = PgConnection::connect_with(&self.options).await;
         let mut connection = connection.map_err(|error| failed(self.unreachable(&error), error))?;
         place::check_again(database, &mut connection).await?;
-        Ok((connection, Duration::ZERO))
+        Ok(connection)
     }
 
     /// What to look at; the password is none of it.
@@ -167,7 +179,8 @@ impl Taken<'_> {
     /// Gives the connection back; it is in no transaction.
     pub(super) fn give(mut self, env: &Env) {
         if let Some(connection) = self.connection.take() {
-            let resting = Resting { connection, limit: self.limit, since: env.now() };
+            let resting =
+                Resting { connection, limit: self.limit, prepared: self.prepared, since: env.now() };
             let mut all = self.stash.resting.lock().unwrap_or_else(PoisonError::into_inner);
             if all.len() < self.stash.resting_max {
                 all.push(resting);

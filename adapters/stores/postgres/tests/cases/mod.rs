@@ -6,4 +6,5 @@ mod ledger;
 mod locks;
 mod reference;
 mod spread;
+mod statements;
 mod writes;
