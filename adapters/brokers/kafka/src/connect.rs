@@ -68,8 +68,7 @@ impl Broker for KafkaBroker {
     async fn consumer(&self, spec: ConsumerSpec) -> Result<Arc<dyn Consumer>, Error> {
         let of = spec.settings.read::<KafkaSubscription>()?;
         // librdkafka would wait for a missing topic, in silence.
-        let found = self.probe.partitions(&spec.source).await;
-        found.map_err(|error| error.context(format!("subscription {:?}", spec.subscription)))?;
+        self.probe.partitions(&spec.source).await?;
         // A quarter is ours to read ahead, the rest librdkafka's; but no more than stays in the processor's
         // cache until it is pulled.
         let ahead_max = (spec.prefetch_bytes_max / 4).clamp(1, AHEAD_MAX);

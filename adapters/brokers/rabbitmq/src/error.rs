@@ -94,6 +94,10 @@ fn judge_soft(soft: &AMQPSoftError, message: &str) -> Judged {
         AMQPSoftError::PRECONDITIONFAILED if message.contains("timed out") || message.contains("unknown") => {
             (ErrorKind::Broker, Class::Transient, None)
         }
+        AMQPSoftError::PRECONDITIONFAILED if message.contains("inequivalent") => {
+            let remedy = "it is there and is another one: say in the subscription's table `rabbitmq` what it is, or leave `declare` out, which takes it as it is";
+            (ErrorKind::Broker, Class::Permanent, Some(remedy))
+        }
         AMQPSoftError::PRECONDITIONFAILED => (ErrorKind::Broker, Class::Permanent, None),
         _ => (ErrorKind::Broker, Class::Transient, None),
     }
@@ -132,7 +136,8 @@ mod tests {
         let soft = |soft, message: &str| error("asking", cause(AMQPErrorKind::Soft(soft), message));
         let refused = soft(AMQPSoftError::ACCESSREFUSED, "ACCESS_REFUSED - Login was refused");
         assert!(!refused.is_transient() && refused.to_string().contains("password"), "{refused}");
-        assert!(!soft(AMQPSoftError::PRECONDITIONFAILED, "inequivalent arg 'x-queue-type'").is_transient());
+        let another = soft(AMQPSoftError::PRECONDITIONFAILED, "inequivalent arg 'x-queue-type'");
+        assert!(!another.is_transient() && another.to_string().contains("leave `declare` out"), "{another}");
         let late = "delivery acknowledgement on channel 1 timed out";
         assert!(soft(AMQPSoftError::PRECONDITIONFAILED, late).is_transient());
         let hard = |hard| error("asking", cause(AMQPErrorKind::Hard(hard), ""));

@@ -10,7 +10,7 @@ use keylane_postgres::{Postgres, PostgresConfig, sql};
 use sqlx::{Connection, PgConnection};
 
 use super::{Effect, EffectRow, EffectTable, StoreSide};
-use crate::clock::now;
+use crate::clock::{now, wall};
 
 /// How long one question of the driver may take.
 const ANSWER_MAX: Duration = Duration::from_secs(30);
@@ -55,7 +55,7 @@ impl EffectTable for Postgres {
             return;
         }
         let insert = sql("INSERT INTO public.chaos_effects (id, key, number, token, worker, part, place, at)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, extract(epoch FROM clock_timestamp()) * 1000000000)");
+             VALUES ($1, $2, $3, $4, $5, $6, $7, extract(epoch FROM clock_timestamp()) * 1000000000 - $8)");
         fx.commit_statement(
             insert
                 .bind(row.id)
@@ -64,9 +64,15 @@ impl EffectTable for Postgres {
                 .bind(row.token)
                 .bind(row.worker)
                 .bind(row.partition)
-                .bind(row.offset),
+                .bind(row.offset)
+                .bind(ahead_of_monotonic()),
         );
     }
+}
+
+/// By so many nanoseconds the clock that the server reads is ahead of ours.
+fn ahead_of_monotonic() -> i128 {
+    wall().cast_signed() - i128::from(now())
 }
 
 /// The driver's view of the databases. It connects anew for each question: its connections die with all others.

@@ -26,9 +26,9 @@ impl Prefetch {
         let queues = queues.max(1);
         let share = spec.unsettled_max / queues;
         if share == 0 {
-            let (max, name) = (spec.unsettled_max, &spec.subscription);
             let what = format!(
-                "subscription {name:?}: {max} unsettled deliveries for {queues} queues; each needs one"
+                "{} unsettled deliveries for {queues} queues, each of which needs one; raise budget.messages_max",
+                spec.unsettled_max
             );
             return Err(Error::new(ErrorKind::Config, what));
         }

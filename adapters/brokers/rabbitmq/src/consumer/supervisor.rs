@@ -122,13 +122,12 @@ impl Supervisor {
     }
 
     async fn connect(&self) -> Result<Session, Error> {
-        let place = |error: Error| error.context(format!("subscription {:?}", self.subscription));
-        let connection = self.links.open(&format!("reads {}", self.subscription)).await.map_err(place)?;
+        let connection = self.links.open(&format!("reads {}", self.subscription)).await?;
         match self.consume(&connection).await {
             Ok((consumers, deliveries)) => Ok(Session { connection, consumers, deliveries }),
             Err(error) => {
                 link::part(&self.env, connection, PARTING).await;
-                Err(place(error))
+                Err(error)
             }
         }
     }
