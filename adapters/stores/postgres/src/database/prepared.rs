@@ -12,9 +12,9 @@ use crate::statement::Statement;
 /// So many stay on one connection; a service has a few texts, unless it makes them up.
 const KEPT_MAX: usize = 256;
 
-/// What is known to stand prepared: texts and names.
+/// What stands prepared, texts and names; `None` where that is not known.
 #[derive(Debug, Default)]
-pub(crate) struct Prepared(Vec<(SqlStr, String)>);
+pub(crate) struct Prepared(Option<Vec<(SqlStr, String)>>);
 
 /// Why a statement is not ready.
 pub(crate) enum Unready {
@@ -30,9 +30,8 @@ impl Link<'_> {
         &mut self,
         statements: impl Iterator<Item = &'s Statement>,
     ) -> Result<Vec<String>, Unready> {
-        if self.prepared().0.len() >= KEPT_MAX {
-            let names = self.prepared().0.drain(..).map(|(_, name)| name).collect();
-            self.throw_away(names).await.map_err(Unready::Lost)?;
+        if self.prepared().0.as_ref().is_none_or(|known| known.len() >= KEPT_MAX) {
+            self.throw_all_away().await.map_err(Unready::Lost)?;
         }
         let mut executes = Vec::new();
         for statement in statements {
@@ -41,43 +40,43 @@ impl Link<'_> {
         Ok(executes)
     }
 
-    /// Nothing is taken to stand ready: a write may have thrown it away, or what it is about was changed.
+    /// What stands ready is not known any more: a write may have thrown it away, or what it is about was changed.
     pub(crate) fn forget_prepared(&mut self) {
-        self.prepared().0.clear();
+        self.prepared().0 = None;
     }
 
     async fn execute(&mut self, statement: &Statement) -> Result<String, Unready> {
         let text = statement.text();
-        let known = self.prepared().0.iter().find(|(known, _)| known.as_str() == text.as_str());
-        if let Some((_, name)) = known {
+        let mut known = self.prepared().0.iter().flatten();
+        if let Some((_, name)) = known.find(|(known, _)| known.as_str() == text.as_str()) {
             return statement.execute(name).map_err(Unready::Refused);
         }
-        // The same on each connection: one that was prepared by somebody else is known by it.
         let name = Uuid::from_bytes(PayloadHash::of(text.as_str().as_bytes()).0);
         let name = format!("keylane_{}", name.simple());
         let executes = statement.execute(&name).map_err(Unready::Refused)?;
-        self.prepare(name.clone(), text).await.map_err(|error| match is_lost(&error) {
+        self.prepare(&name, text).await.map_err(|error| match is_lost(&error) {
             true => Unready::Lost(error),
             false => Unready::Refused(statement.failure(&error)),
         })?;
-        self.prepared().0.push((text.clone(), name));
+        self.prepared().0.get_or_insert_default().push((text.clone(), name));
         Ok(executes)
     }
 
     /// By a message that takes one statement, so that a text with several in it is refused.
-    async fn prepare(&mut self, name: String, text: &SqlStr) -> Result<(), sqlx::Error> {
+    async fn prepare(&mut self, name: &str, text: &SqlStr) -> Result<(), sqlx::Error> {
         let prepare = AssertSqlSafe(format!("PREPARE {name} AS {}", text.as_str()));
-        self.throw_away(vec![name]).await?;
         sqlx::query(prepare).persistent(false).execute(&mut **self).await.map(drop)
     }
 
-    async fn throw_away(&mut self, names: Vec<String>) -> Result<(), sqlx::Error> {
-        let there = sqlx::query_scalar("SELECT name FROM pg_prepared_statements WHERE name = ANY ($1)");
-        let there: Vec<String> = there.persistent(false).bind(names).fetch_all(&mut **self).await?;
-        let sql: Vec<_> = there.iter().map(|name| format!("DEALLOCATE {name}")).collect();
-        match sql.is_empty() {
-            true => Ok(()),
-            false => sqlx::raw_sql(AssertSqlSafe(sql.join(";"))).execute(&mut **self).await.map(drop),
+    /// Also what was prepared before the connection was ours: behind a pooler it was another's.
+    async fn throw_all_away(&mut self) -> Result<(), sqlx::Error> {
+        let names = "SELECT name FROM pg_prepared_statements WHERE name ~ '^keylane_[0-9a-f]{32}$'";
+        let names: Vec<String> = sqlx::query_scalar(names).persistent(false).fetch_all(&mut **self).await?;
+        if !names.is_empty() {
+            let sql: Vec<_> = names.iter().map(|name| format!("DEALLOCATE {name}")).collect();
+            sqlx::raw_sql(AssertSqlSafe(sql.join(";"))).execute(&mut **self).await?;
         }
+        self.prepared().0 = Some(Vec::new());
+        Ok(())
     }
 }
