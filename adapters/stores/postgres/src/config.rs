@@ -32,7 +32,7 @@ pub struct PostgresConfig {
     #[schemars(range(min = 1, max = 256))]
     pub connections_max: u32,
     /// How long the recorded writes of one transaction may take together: more than a third of `runtime.session` is
-    /// refused. Left out: three tenths of it.
+    /// refused. Left out: three tenths of it. Given, recorded statements run one by one.
     #[schemars(extend("x-minimum" = "10ms", "x-maximum" = "1m"))]
     pub effect_limit: Option<Period>,
 }

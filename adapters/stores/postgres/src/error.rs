@@ -11,7 +11,6 @@ const NOT_PLAIN: &str = "KL002";
 const ISOLATION: &str = "KL003";
 /// A write ended the transaction that it was lent.
 const NOT_OURS: &str = "KL004";
-// KL005: recorded statements took too long together; the group goes the longer way, as where one fails.
 
 /// A store error that says `what` was being done; its class follows from the server's code.
 pub(crate) fn failed(what: impl Into<String>, error: sqlx::Error) -> Error {
@@ -45,6 +44,21 @@ pub(crate) fn is_collision(error: &sqlx::Error) -> bool {
     matches!(code(error), Some("40001" | "40P01"))
 }
 
+/// Another transaction was in the way of a handler's statement: the server says so, not a function of the service, which
+/// may raise these codes for reasons of its own.
+pub(crate) fn is_collision_of_its_own(error: &sqlx::Error) -> bool {
+    is_collision(error) && routine(error) != Some("exec_stmt_raise")
+}
+
+/// The answer of a server that is still there, about a statement that met a connection of its own to elsewhere: of a foreign
+/// table, a function. What a pooler says is none.
+pub(crate) fn is_answer(error: &sqlx::Error) -> bool {
+    let said = error.as_database_error().and_then(|said| said.try_downcast_ref::<PgDatabaseError>());
+    said.is_some_and(|said| {
+        !matches!(said.severity(), PgSeverity::Fatal | PgSeverity::Panic) && said.code() != "08P01"
+    })
+}
+
 /// The group must go the longer way.
 pub(crate) fn is_not_plain(error: &sqlx::Error) -> bool {
     code(error) == Some(NOT_PLAIN)
@@ -64,6 +78,10 @@ pub(crate) fn is_aborted(error: &sqlx::Error) -> bool {
 /// A unique key is taken.
 pub(crate) fn is_taken(error: &sqlx::Error) -> bool {
     code(error) == Some("23505")
+}
+
+fn routine(error: &sqlx::Error) -> Option<&str> {
+    error.as_database_error()?.try_downcast_ref::<PgDatabaseError>()?.routine()
 }
 
 fn code(error: &sqlx::Error) -> Option<&str> {

@@ -56,6 +56,12 @@ impl Statement {
         self
     }
 
+    /// Of its text and parameters in bytes, about; never 0.
+    pub(crate) fn size(&self) -> usize {
+        let values = self.values.iter().map(|value| value.0.as_ref().map_or(0, String::len) + 8);
+        self.text.as_str().len() + values.sum::<usize>() + 1
+    }
+
     pub(crate) fn text(&self) -> &SqlStr {
         &self.text
     }

@@ -13,8 +13,8 @@ use super::pass;
 use super::plain::{Plan, Writes};
 use super::stop::Stop;
 use crate::arrays::Holds;
-use crate::database::{Link, Unready};
-use crate::error::is_lost;
+use crate::database::{Link, Unready, Writing};
+use crate::error::{is_answer, is_lost};
 use crate::{GRACE, Postgres, PostgresStore};
 
 /// So often others may be in the way of one transaction.
@@ -55,9 +55,13 @@ pub(super) async fn transact(
 ) -> Result<Answer, Error> {
     let mut mode = Mode::Plain;
     let mut collisions = 0;
+    let writes = Attempt::effects_of(course, &units).next().is_some();
+    let writing = || writes.then(|| store.database.write());
     if let Some((unit, connection)) = own_transaction(course, &units) {
-        let attempt = Attempt { store, course, holds, units: units.clone(), failed };
-        match attempt.run_own(unit, connection).await {
+        let attempt = Attempt { store, course, holds, units: units.clone(), failed, writing: writing() };
+        let ran = attempt.run_own(unit, connection).await;
+        drop(attempt);
+        match ran {
             Ok((fates, done)) => return Ok(Answer::Committed { fates, done }),
             Err(Stop::Refused(failure)) => return Ok(Answer::Refused(failure)),
             Err(Stop::Error(error)) => return Err(error),
@@ -68,8 +72,10 @@ pub(super) async fn transact(
         }
     }
     loop {
-        let attempt = Attempt { store, course, holds, units: units.clone(), failed };
-        match attempt.run(mode).await {
+        let attempt = Attempt { store, course, holds, units: units.clone(), failed, writing: writing() };
+        let ran = attempt.run(mode).await;
+        drop(attempt);
+        match ran {
             Ok((fates, done)) => return Ok(Answer::Committed { fates, done }),
             Err(Stop::Refused(failure)) => return Ok(Answer::Refused(failure)),
             Err(Stop::Late(unit)) => return Ok(Answer::Late(unit)),
@@ -103,6 +109,8 @@ pub(super) struct Attempt<'a> {
     pub(super) holds: &'a Holds,
     pub(super) units: Range<usize>,
     pub(super) failed: &'a BTreeMap<usize, Failure>,
+    /// Where it has writes of handlers.
+    pub(super) writing: Option<Writing<'a>>,
 }
 
 impl Attempt<'_> {
@@ -139,13 +147,16 @@ impl Attempt<'_> {
 
     async fn run_unbounded(&self, mode: Mode) -> Result<(Vec<Fate>, Done), Stop> {
         let plan = if mode == Mode::Plain { Plan::make(self) } else { None };
-        let effects = self.effects().next().is_some();
+        let effects = self.writing.is_some();
         let database = &self.store.database;
         // Behind a pooler a write that ends the transaction shows by its savepoint only.
         let plan = plan.filter(|_| !effects || database.is_own());
         let at_once = plan.as_ref().is_some_and(|plan| plan.writes != Writes::Any);
-        let mut link =
-            if effects && !at_once { database.writers().await? } else { database.commits().await? };
+        let mut link = match (effects, at_once) {
+            (false, _) => database.commits().await?,
+            (true, true) => database.stating().await?,
+            (true, false) => database.writers().await?,
+        };
         match plan {
             Some(plan) if at_once && link.is_own() => self.at_once(link, plan).await,
             Some(plan) => match plan.run(self, &mut link).await {
@@ -176,7 +187,7 @@ impl Attempt<'_> {
         let executes = match link.executes(self.effects().filter_map(Effect::as_statement::<Postgres>)).await
         {
             Ok(executes) => executes,
-            Err(Unready::Refused(_)) => {
+            Err(Unready::Refused(_) | Unready::Many) => {
                 link.undo().await;
                 return Err(Stop::Failed);
             }
@@ -189,16 +200,14 @@ impl Attempt<'_> {
                 link.give();
                 Ok(self.noted(end))
             }
-            Err(error) if is_lost(&error) => {
+            Err(error) if is_lost(&error) && !(written && is_answer(&error)) => {
                 link.note(&error);
                 Err(Stop::unknown(error))
             }
+            // What the statements did to the session goes with the connection.
+            Err(error) if written => Err(Stop::of_statements(error)),
             Err(error) => {
-                let stop = match Stop::of_plain(&mut link, "could not commit", error) {
-                    // A handler's, as far as is known here.
-                    Stop::Error(_) if written => Stop::Failed,
-                    stop => stop,
-                };
+                let stop = Stop::of_plain(&mut link, "could not commit", error);
                 link.undo().await;
                 Err(stop)
             }
@@ -207,7 +216,11 @@ impl Attempt<'_> {
 
     /// What handlers recorded, in the order in which it is to run.
     pub(super) fn effects(&self) -> impl Iterator<Item = &Effect> {
-        self.course.group.units[self.units.clone()].iter().flat_map(|unit| &unit.effects)
+        Self::effects_of(self.course, &self.units)
+    }
+
+    fn effects_of<'c>(course: &'c Course<'_>, units: &Range<usize>) -> impl Iterator<Item = &'c Effect> {
+        course.group.units[units.clone()].iter().flat_map(|unit| &unit.effects)
     }
 
     async fn finish(&self, mut link: Link<'_>, ended: Result<End, Stop>) -> Result<(Vec<Fate>, Done), Stop> {

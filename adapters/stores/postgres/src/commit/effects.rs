@@ -6,10 +6,10 @@ use keylane::env::Instant;
 use keylane::store::Unit;
 use keylane::{Error, ErrorKind, Failure};
 
-use sqlx::AssertSqlSafe;
-
+use super::attempt::Attempt;
 use super::stop::Stop;
-use crate::database::{Link, Unready};
+use crate::database::{Database, Link, Unready, Writing};
+use crate::error::is_collision_of_its_own;
 use crate::statement::Statement;
 use crate::{Postgres, PostgresStore};
 
@@ -17,6 +17,8 @@ use crate::{Postgres, PostgresStore};
 pub(super) enum Trouble {
     /// The unit failed; the transaction can go back to its savepoint.
     Failed(Failure),
+    /// Another transaction was in the way (rule C4).
+    Collided(Failure),
     /// The unit failed and took the transaction with it.
     Broken(Failure),
     /// The transaction's time was up while these effects ran, the first ones in it or later ones.
@@ -33,6 +35,10 @@ impl Trouble {
             Self::Late { first: false, .. } => Stop::Late(unit),
             // C4: nobody's fault. Where it goes on, the runtime begins no others beside it.
             Self::Beside(error) => Stop::Error(error),
+            Self::Collided(failure) => {
+                let what = format!("a write met another transaction: {failure}");
+                Stop::Collided(Error::new(ErrorKind::Store, what))
+            }
             Self::Late { failure, .. } | Self::Broken(failure) | Self::Failed(failure) => {
                 Stop::Broken(unit, failure)
             }
@@ -59,62 +65,85 @@ impl Clock {
     /// takes the connection with it, and so the transaction.
     pub(super) async fn run(
         &mut self,
-        store: &PostgresStore,
+        attempt: &Attempt<'_>,
         link: &mut Link<'_>,
-        unit: &Unit,
+        unit: usize,
     ) -> Result<(), Trouble> {
+        let unit = &attempt.course.group.units[unit];
         if unit.effects.is_empty() {
             return Ok(());
         }
         let first = !std::mem::replace(&mut self.used, true);
-        let env = store.database.env();
-        let left = self.deadline.since(env.now());
-        let ran = match env.timeout("a write", left, in_order(link, unit)).await {
+        let database = &attempt.store.database;
+        let left = self.deadline.since(database.env().now());
+        let ran = database.env().timeout("a write", left, in_order(database, link, unit)).await;
+        let ran = match ran {
             Ok(ran) => ran,
-            Err(late) if first && store.database.writes_beside() => {
-                let what = "writes took too long beside those of other groups";
-                return Err(Trouble::Beside(Error::new(ErrorKind::Store, what).with_source(late)));
+            Err(late) => {
+                // A write that runs here takes it along; a statement's answer is not waited for.
+                link.abandon().await;
+                if first && attempt.writing.as_ref().is_some_and(Writing::had_others) {
+                    let what = "writes took too long beside those of other groups";
+                    return Err(Trouble::Beside(Error::new(ErrorKind::Store, what).with_source(late)));
+                }
+                return Err(Trouble::Late { first, failure: late.into() });
             }
-            Err(late) => return Err(Trouble::Late { first, failure: late.into() }),
         };
         match (ran, link.is_here() && link.is_single()) {
             (Ok(()), true) => Ok(()),
             (Ok(()), false) => Err(Trouble::Broken(ended_by_itself())),
-            (Err(failure), true) => Err(Trouble::Failed(failure)),
-            (Err(failure), false) => Err(Trouble::Broken(failure)),
+            (Err(trouble), true) => Err(trouble),
+            (Err(Trouble::Failed(failure) | Trouble::Collided(failure)), false) => {
+                Err(Trouble::Broken(failure))
+            }
+            (Err(trouble), false) => Err(trouble),
         }
     }
 }
 
-async fn in_order(link: &mut Link<'_>, unit: &Unit) -> Result<(), Failure> {
+async fn in_order(database: &Database, link: &mut Link<'_>, unit: &Unit) -> Result<(), Trouble> {
     // A handler's own transaction is the one that they run in.
     for effect in unit.effects.iter().filter(|effect| !effect.is_own()) {
         if let Some(statement) = effect.as_statement::<Postgres>() {
-            run(link, statement).await?;
+            run(database, link, statement).await?;
             continue;
         }
-        let connection = link.lend().ok_or_else(ended_by_itself)?;
+        let connection = link.lend().ok_or_else(|| Trouble::Failed(ended_by_itself()))?;
         let (connection, ran) = effect.run::<Postgres>(connection).await;
         link.regain(connection);
-        ran?;
+        ran.map_err(|failure| match is_collision_by_its_words(&failure) {
+            true => Trouble::Collided(failure),
+            false => Trouble::Failed(failure),
+        })?;
     }
     Ok(())
 }
 
-async fn run(link: &mut Link<'_>, statement: &Statement) -> Result<(), Failure> {
+async fn run(database: &Database, link: &mut Link<'_>, statement: &Statement) -> Result<(), Trouble> {
     // An earlier write kept the connection.
     if !link.is_here() {
-        return Err(ended_by_itself());
+        return Err(Trouble::Failed(ended_by_itself()));
     }
-    let executes = link.executes(std::iter::once(statement)).await.map_err(|unready| match unready {
-        Unready::Refused(failure) => failure,
-        Unready::Lost(error) => error.into(),
-    })?;
-    for sql in executes {
-        let ran = sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut **link).await;
-        ran.map_err(|error| statement.failure(&error))?;
-    }
-    Ok(())
+    let executes = match link.executes(std::iter::once(statement)).await {
+        Ok(executes) => executes,
+        Err(Unready::Refused(failure)) => return Err(Trouble::Failed(failure)),
+        Err(Unready::Lost(error)) => return Err(Trouble::Failed(statement.failure(&error))),
+        Err(Unready::Many) => unreachable!("it is one statement"),
+    };
+    // Bound, so that no parameter of it is in a text that the driver logs.
+    let sql = database.sql("SELECT {keylane}.run_statements('{}', $1)");
+    let ran = sql.query().bind(executes).execute(&mut **link).await;
+    ran.map(drop).map_err(|error| match is_collision_of_its_own(&error) {
+        true => Trouble::Collided(statement.failure(&error)),
+        false => Trouble::Failed(statement.failure(&error)),
+    })
+}
+
+/// What a write gave back tells no code any more, only the server's words, with which its message begins; in another
+/// language than its own they are taken for a failure.
+fn is_collision_by_its_words(failure: &Failure) -> bool {
+    let words = ["deadlock detected", "could not serialize access"];
+    failure.chain().iter().any(|said| words.iter().any(|words| said.starts_with(words)))
 }
 
 pub(super) fn ended_by_itself() -> Failure {

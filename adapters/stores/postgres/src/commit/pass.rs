@@ -1,7 +1,7 @@
 //! One transaction of the longer way, from the fence to the positions; its caller commits it.
 
+use keylane::Failure;
 use keylane::store::{CommitEvent, Effect, Fate, Judge};
-use keylane::{Error, ErrorKind, Failure};
 use sqlx::{AssertSqlSafe, Executor};
 
 use super::attempt::{Attempt, Mode};
@@ -59,7 +59,7 @@ impl Pass<'_> {
         }
         self.write(link, &numbers).await?;
         for unit in with_effects {
-            let ran = self.clock.run(self.attempt.store, link, &self.attempt.course.group.units[unit]).await;
+            let ran = self.clock.run(self.attempt, link, unit).await;
             ran.map_err(|trouble| match trouble {
                 Trouble::Failed(_) => Stop::Failed,
                 trouble => trouble.stop(unit),
@@ -81,17 +81,12 @@ impl Pass<'_> {
             }
             savepoint(link).await?;
             self.write(link, &numbers).await?;
-            let ran = match self.clock.run(self.attempt.store, link, effects).await {
+            let ran = match self.clock.run(self.attempt, link, unit).await {
                 Ok(()) => keep(link, unit).await?,
                 Err(Trouble::Failed(failure)) => Err(failure),
                 Err(trouble) => return Err(trouble.stop(unit)),
             };
             if let Err(failure) = ran {
-                // C4: nobody's fault, and no attempt.
-                if is_collision_of(&failure) {
-                    let what = format!("a write met another transaction: {failure}");
-                    return Err(Stop::Collided(Error::new(ErrorKind::Store, what)));
-                }
                 // C3: its ledger row, attempts and parked rows go with it.
                 go_back(link, unit).await?;
                 self.judge.failed(unit);
@@ -142,13 +137,6 @@ impl Pass<'_> {
             .collect();
         rows::write(self.attempt, link, self.facts, &events).await
     }
-}
-
-/// What a write gave back tells no code any more, only the server's words; in another language than its own they are
-/// taken for a failure.
-fn is_collision_of(failure: &Failure) -> bool {
-    let words = ["deadlock detected", "could not serialize access"];
-    failure.chain().iter().any(|said| words.iter().any(|words| said.contains(words)))
 }
 
 /// Its handler opened a transaction of its own.

@@ -19,12 +19,15 @@ use crate::Postgres;
 use crate::arrays::counted;
 use crate::database::Link;
 use crate::id::{self, Key};
-use crate::numbers::{hash, micros, signed};
+use crate::numbers::{hash, signed};
 use crate::parameters::{Parameters, Written};
 
 /// So many holds and events go into one message with the statement before or behind: for more, reading their text costs
 /// more than a round trip does.
 pub(super) const WRITTEN_MAX: usize = 100;
+
+/// So many bytes of statements travel in one message; the server takes less than a gigabyte.
+const STATEMENTS_MAX: usize = 8 << 20;
 
 /// What the functions are told.
 pub(super) struct Plan {
@@ -42,9 +45,9 @@ pub(super) struct Plan {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Writes {
     None,
-    /// Statements alone, which can travel with the commit.
+    /// Statements alone, which travel with the commit.
     Statements,
-    /// Some that run here.
+    /// What runs one after the other.
     Any,
 }
 
@@ -140,12 +143,11 @@ impl Plan {
             let sql = attempt.store.database.sql(&format!(
                 "SELECT h.* FROM {{keylane}}.commit_rows{suffix}($1, $2, $3, $4, $5, false, $6, $7, $8, $9, $10, $11, $12,
                         $13, $14) r,
-                    {{keylane}}.run_statements(r.held, r.lifetime_us, $24, $25) s (held),
+                    {{keylane}}.run_statements(r.held, $24) s (held),
                     {{keylane}}.commit_holds($1, $2, $3, $4, s.held, false, $15, $16, $17, $18, $19, $20, $21, $22, $23) h",
             ));
-            let limit = attempt.store.effect_limit.map_or(i64::MAX, micros);
             let statement = last.bind(self.bind(bind_holds(sql.query(), attempt)));
-            statement.bind(limit).bind(executes).fetch_one(&mut **link).await?
+            statement.bind(executes).fetch_one(&mut **link).await?
         };
         Ok(End { fates: self.fates, positions: last.positions, done: Done::read(&row) })
     }
@@ -177,7 +179,7 @@ impl Plan {
         let lifetime = Duration::from_micros(row.get::<i64, _>("lifetime_us").unsigned_abs());
         let mut clock = Clock::start(attempt.store, lifetime);
         for unit in attempt.units.clone() {
-            let ran = clock.run(attempt.store, link, &attempt.course.group.units[unit]).await;
+            let ran = clock.run(attempt, link, unit).await;
             ran.map_err(|trouble| match trouble {
                 Trouble::Failed(_) => Stop::Failed,
                 trouble => trouble.stop(unit),
@@ -201,12 +203,19 @@ impl Plan {
 
 impl Writes {
     fn of(attempt: &Attempt<'_>) -> Self {
-        if attempt.effects().next().is_none() {
-            Self::None
-        } else if attempt.effects().all(|effect| effect.as_statement::<Postgres>().is_some()) {
-            Self::Statements
-        } else {
-            Self::Any
+        let mut size = 0;
+        for effect in attempt.effects() {
+            match effect.as_statement::<Postgres>() {
+                Some(statement) => size += statement.size(),
+                None => return Self::Any,
+            }
+        }
+        match size {
+            0 => Self::None,
+            // The server's limit for all of them would be its own.
+            _ if attempt.store.effect_limit.is_some() => Self::Any,
+            1..=STATEMENTS_MAX => Self::Statements,
+            _ => Self::Any,
         }
     }
 }

@@ -19,7 +19,7 @@ pub(crate) async fn resolve(store: &PostgresStore, group: &CommitGroup) -> Resul
     let course = Course::new(group);
     let failed = std::collections::BTreeMap::new();
     let units = 0..group.units.len();
-    let attempt = Attempt { store, course: &course, holds: &holds, units, failed: &failed };
+    let attempt = Attempt { store, course: &course, holds: &holds, units, failed: &failed, writing: None };
     let mut link = store.database.commits().await?;
     let fates = read(&attempt, &mut link).await;
     link.undo().await;

@@ -3,7 +3,9 @@
 use keylane::{Error, ErrorKind, Failure};
 
 use crate::database::Link;
-use crate::error::{failed, is_collision, is_lost, is_not_plain, is_spoilt, is_taken};
+use crate::error::{
+    failed, is_collision, is_collision_of_its_own, is_lost, is_not_plain, is_spoilt, is_taken,
+};
 
 /// Nothing of the transaction is written.
 pub(super) enum Stop {
@@ -44,6 +46,16 @@ impl Stop {
     /// The same of a statement that writes a plain group: a key that is taken is one of the ledger's (rule C2).
     pub(super) fn of_plain(link: &mut Link<'_>, what: &str, error: sqlx::Error) -> Self {
         if is_taken(&error) { Self::NotPlain } else { Self::of(link, what, error) }
+    }
+
+    /// The same of statements of handlers with which the commit travelled: they are of no other group, and a failure is
+    /// somebody's of this one.
+    pub(super) fn of_statements(error: sqlx::Error) -> Self {
+        match error {
+            error if is_not_plain(&error) => Self::NotPlain,
+            error if is_collision_of_its_own(&error) => Self::Collided(failed("could not commit", error)),
+            _ => Self::Failed,
+        }
     }
 
     /// What it means that the commit itself failed. C4: deadlocks and serialization are nobody's fault; anything else

@@ -226,6 +226,18 @@ impl<'d> Link<'d> {
         }
     }
 
+    /// Closes the connection, on which something may be under way, and ends that: the server notices that nobody waits
+    /// for it when it is done, and keeps its locks until then.
+    pub(crate) async fn abandon(&mut self) {
+        let Some(Inner::Ours(taken)) = &mut self.inner else { return };
+        if let Some(backend) = taken.backend.take()
+            && let Err(error) = self.database.interrupt(backend).await
+        {
+            tracing::warn!(%error, "postgres: a late write could not be ended; the server's own limit ends it");
+        }
+        drop(taken.connection.take());
+    }
+
     /// What stands prepared on it.
     pub(super) fn prepared(&mut self) -> &mut Prepared {
         match &mut self.inner {

@@ -11,6 +11,7 @@ mod options;
 pub(crate) mod place;
 mod prepared;
 mod stash;
+mod writing;
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,10 +25,12 @@ use tokio::sync::OnceCell;
 
 pub(crate) use link::Link;
 pub(crate) use prepared::Unready;
+pub(crate) use writing::Writing;
 
 use crate::config::{Pooler, PostgresConfig};
 use crate::error::failed;
-use stash::Stash;
+use stash::{Backend, Stash};
+use writing::UnderWay;
 
 /// How long a session lasts until one is registered, for the limits of what runs before.
 const LIFETIME: Duration = Duration::from_secs(15);
@@ -45,6 +48,8 @@ pub(crate) struct Database {
     /// Of commits with writes of handlers. Outside a transaction of ours they only read: where a write has ended it,
     /// the next one must not go on without.
     writers: Stash,
+    /// Of commits with which statements of handlers travel: what these do to a session is not for other commits.
+    stating: Stash,
     heartbeat: Stash,
     /// Of handlers that have transactions of their own.
     handlers: Stash,
@@ -52,6 +57,7 @@ pub(crate) struct Database {
     options: PgConnectOptions,
     /// S3, in milliseconds: less than a third of the session that was registered last.
     limit: AtomicU64,
+    writing: UnderWay,
     /// Which of how many databases it was at the start (rule S10).
     place: OnceLock<place::Place>,
     /// The schema is of this release's version.
@@ -82,11 +88,13 @@ impl Database {
             own: !pooled,
             commits: stash(config.commit_connections),
             writers: careful(config.commit_connections),
+            stating: stash(config.commit_connections),
             heartbeat: stash(1),
             handlers: careful(config.connections_max),
             work: pool.map_or_else(|| Work::Ours(Box::new(stash(config.connections_max))), Work::Services),
             options: options.clone(),
             limit: AtomicU64::new(0),
+            writing: UnderWay::default(),
             place: OnceLock::new(),
             ready: OnceCell::new(),
         };
@@ -120,14 +128,16 @@ impl Database {
         self.lend(&self.writers).await
     }
 
+    /// A connection to commit by, with statements of handlers.
+    pub(crate) async fn stating(&self) -> Result<Link<'_>, Error> {
+        self.lend(&self.stating).await
+    }
+
     /// The connection of the last commit, where it was just now, to read by: the next one finds it warm.
     pub(crate) fn warm(&self) -> Option<Link<'_>> {
-        let last = if self.commits.resting_since() > self.writers.resting_since() {
-            &self.commits
-        } else {
-            &self.writers
-        };
-        let warm = self.own.then(|| last.take_warm(&self.env, self))?;
+        let last =
+            [&self.commits, &self.writers, &self.stating].into_iter().max_by_key(|all| all.resting_since());
+        let warm = last.filter(|_| self.own)?.take_warm(&self.env, self);
         Some(Link::ours(self, warm?))
     }
 
@@ -136,9 +146,9 @@ impl Database {
         self.commits.places()
     }
 
-    /// Whether a commit with writes of handlers has others beside it.
-    pub(crate) fn writes_beside(&self) -> bool {
-        self.writers.lent() > 1
+    /// A commit with writes of handlers is under way until this is dropped.
+    pub(crate) fn write(&self) -> Writing<'_> {
+        Writing { of: &self.writing, before: self.writing.begin() }
     }
 
     /// The heartbeat's connection.
@@ -177,6 +187,16 @@ impl Database {
         }
     }
 
+    /// Ends what this process of the server does.
+    async fn interrupt(&self, (pid, began): Backend) -> Result<(), Error> {
+        let mut link = self.work().await?;
+        let sql = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity
+            WHERE pid = $1 AND extract(epoch FROM backend_start)::text = $2";
+        let ended = sqlx::query(sql).persistent(self.own).bind(pid).bind(began).execute(&mut *link).await;
+        let ended = ended.map(drop).map_err(|error| link.broke("could not interrupt a connection", error));
+        link.end(ended).await
+    }
+
     async fn lend<'d>(&'d self, stash: &'d Stash) -> Result<Link<'d>, Error> {
         self.ready().await?;
         self.lend_at_once(stash).await
@@ -184,7 +204,7 @@ impl Database {
 
     /// None that was made before is used any more.
     fn forget(&self) {
-        for stash in [&self.commits, &self.writers, &self.heartbeat, &self.handlers] {
+        for stash in [&self.commits, &self.writers, &self.stating, &self.heartbeat, &self.handlers] {
             stash.forget();
         }
         if let Work::Ours(stash) = &self.work {

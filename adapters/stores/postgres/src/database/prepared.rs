@@ -12,6 +12,9 @@ use crate::statement::Statement;
 /// So many stay on one connection; a service has a few texts, unless it makes them up.
 const KEPT_MAX: usize = 256;
 
+/// So many are prepared for one commit, each in a round trip of its own.
+const NEW_MAX: usize = 32;
+
 /// What stands prepared, texts and names; `None` where that is not known.
 #[derive(Debug, Default)]
 pub(crate) struct Prepared(Option<Vec<(SqlStr, String)>>);
@@ -20,6 +23,8 @@ pub(crate) struct Prepared(Option<Vec<(SqlStr, String)>>);
 pub(crate) enum Unready {
     /// It is not taken, and would not be the next time.
     Refused(Failure),
+    /// Too many texts are new.
+    Many,
     /// The connection is lost.
     Lost(sqlx::Error),
 }
@@ -30,12 +35,16 @@ impl Link<'_> {
         &mut self,
         statements: impl Iterator<Item = &'s Statement>,
     ) -> Result<Vec<String>, Unready> {
-        if self.prepared().0.as_ref().is_none_or(|known| known.len() >= KEPT_MAX) {
+        if self.prepared().0.is_none() || self.known() >= KEPT_MAX {
             self.throw_all_away().await.map_err(Unready::Lost)?;
         }
+        let before = self.known();
         let mut executes = Vec::new();
         for statement in statements {
             executes.push(self.execute(statement).await?);
+            if self.known() - before > NEW_MAX {
+                return Err(Unready::Many);
+            }
         }
         Ok(executes)
     }
@@ -43,6 +52,10 @@ impl Link<'_> {
     /// What stands ready is not known any more: a write may have thrown it away, or what it is about was changed.
     pub(crate) fn forget_prepared(&mut self) {
         self.prepared().0 = None;
+    }
+
+    fn known(&mut self) -> usize {
+        self.prepared().0.as_ref().map_or(0, Vec::len)
     }
 
     async fn execute(&mut self, statement: &Statement) -> Result<String, Unready> {

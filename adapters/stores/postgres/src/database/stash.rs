@@ -6,7 +6,7 @@ use std::time::Duration;
 use keylane::env::Instant;
 use keylane::{Env, Error, ErrorKind};
 use sqlx::postgres::{PgConnectOptions, PgConnection};
-use sqlx::{AssertSqlSafe, Connection, Executor};
+use sqlx::{AssertSqlSafe, Connection, Executor, Row};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::prepared::Prepared;
@@ -30,9 +30,13 @@ pub(super) struct Stash {
 struct Resting {
     connection: PgConnection,
     limit: Duration,
+    backend: Option<Backend>,
     prepared: Prepared,
     since: Instant,
 }
+
+/// The server's process of a connection: its number, and when it began.
+pub(super) type Backend = (i32, String);
 
 /// A connection that is lent; dropped, it is closed.
 pub(super) struct Taken<'s> {
@@ -42,6 +46,8 @@ pub(super) struct Taken<'s> {
     /// `None` while a write of a handler has it.
     pub(super) connection: Option<PgConnection>,
     limit: Duration,
+    /// Where nothing stands between us and the server.
+    pub(super) backend: Option<Backend>,
     /// Of what handlers record, and what stands ready on it.
     pub(super) prepared: Prepared,
 }
@@ -68,11 +74,6 @@ impl Stash {
         self.resting_max
     }
 
-    /// How many are lent.
-    pub(super) fn lent(&self) -> usize {
-        self.resting_max - self.places.available_permits()
-    }
-
     pub(super) async fn take(&self, env: &Env, database: &Database) -> Result<Taken<'_>, Error> {
         let closed = |_| Error::new(ErrorKind::Closed, "the store is closed");
         let place = self.places.acquire().await.map_err(closed)?;
@@ -88,8 +89,8 @@ impl Stash {
         let mut resting = self.resting.lock().unwrap_or_else(PoisonError::into_inner);
         let is_warm =
             |rested: &mut Resting| env.now().since(rested.since) < REST && rested.limit == database.limit();
-        let Resting { connection, limit, prepared, .. } = resting.pop_if(is_warm)?;
-        Some(Taken { stash: self, _place: Some(place), connection: Some(connection), limit, prepared })
+        let rested = resting.pop_if(is_warm)?;
+        Some(Taken::again(self, Some(place), rested))
     }
 
     /// Since when the one rests that rests for the shortest time.
@@ -105,8 +106,7 @@ impl Stash {
 
     /// Takes back what a handler had.
     pub(super) fn adopt(&self, connection: PgConnection, database: &Database) -> Taken<'_> {
-        let (limit, prepared) = (database.limit(), Prepared::default());
-        Taken { stash: self, _place: None, connection: Some(connection), limit, prepared }
+        Taken { limit: database.limit(), ..Taken::first(self, None, connection) }
     }
 
     async fn fill<'s>(
@@ -115,16 +115,15 @@ impl Stash {
         env: &Env,
         database: &Database,
     ) -> Result<Taken<'s>, Error> {
-        let (connection, limit, prepared) = loop {
+        let mut taken = loop {
             let rested = self.resting.lock().unwrap_or_else(PoisonError::into_inner).pop();
             let Some(mut rested) = rested else {
-                break (self.connect(database).await?, Duration::ZERO, Prepared::default());
+                break Taken::first(self, place, self.connect(database).await?);
             };
             if env.now().since(rested.since) < REST || rested.connection.ping().await.is_ok() {
-                break (rested.connection, rested.limit, rested.prepared);
+                break Taken::again(self, place, rested);
             }
         };
-        let mut taken = Taken { stash: self, _place: place, connection: Some(connection), limit, prepared };
         taken.limit_to(database).await?;
         Ok(taken)
     }
@@ -161,16 +160,29 @@ impl Stash {
     }
 }
 
-impl Taken<'_> {
+impl<'s> Taken<'s> {
+    fn first(stash: &'s Stash, place: Option<SemaphorePermit<'s>>, connection: PgConnection) -> Self {
+        let (limit, prepared) = (Duration::ZERO, Prepared::default());
+        Self { stash, _place: place, connection: Some(connection), limit, backend: None, prepared }
+    }
+
+    fn again(stash: &'s Stash, place: Option<SemaphorePermit<'s>>, rested: Resting) -> Self {
+        let Resting { connection, limit, backend, prepared, .. } = rested;
+        Self { stash, _place: place, connection: Some(connection), limit, backend, prepared }
+    }
+
     /// S3: sets the limits where they are not those of the session.
     async fn limit_to(&mut self, database: &Database) -> Result<(), Error> {
         let limit = database.limit();
         if let Some(connection) = self.connection.as_mut().filter(|_| database.own && self.limit != limit) {
             let isolation = "SET default_transaction_isolation = 'read committed'";
             let access = format!("SET default_transaction_read_only = {}", self.stash.read_only);
-            let sql = format!("{}; {isolation}; {access}", database.limits("SET"));
-            let set = connection.execute(AssertSqlSafe(sql)).await;
-            set.map_err(|error| failed("could not set the limits of a connection", error))?;
+            let backend = "SELECT pid, extract(epoch FROM backend_start)::text FROM pg_stat_activity
+                WHERE pid = pg_backend_pid()";
+            let sql = format!("{}; {isolation}; {access}; {backend}", database.limits("SET"));
+            let set = connection.fetch_optional(AssertSqlSafe(sql)).await;
+            let set = set.map_err(|error| failed("could not set the limits of a connection", error))?;
+            self.backend = set.and_then(|row| Some((row.try_get(0).ok()?, row.try_get(1).ok()?)));
             self.limit = limit;
         }
         Ok(())
@@ -179,8 +191,8 @@ impl Taken<'_> {
     /// Gives the connection back; it is in no transaction.
     pub(super) fn give(mut self, env: &Env) {
         if let Some(connection) = self.connection.take() {
-            let resting =
-                Resting { connection, limit: self.limit, prepared: self.prepared, since: env.now() };
+            let (limit, backend, prepared) = (self.limit, self.backend, self.prepared);
+            let resting = Resting { connection, limit, backend, prepared, since: env.now() };
             let mut all = self.stash.resting.lock().unwrap_or_else(PoisonError::into_inner);
             if all.len() < self.stash.resting_max {
                 all.push(resting);

@@ -53,6 +53,20 @@ async fn c3_a_write_that_passes_over_an_error_fails_alone() {
     assert!(failure.to_string().contains("passed over"), "{failure}");
 }
 
+/// The server's words for a deadlock, but in an event's data.
+#[tokio::test]
+async fn c4_words_in_the_data_are_no_deadlock() {
+    let stage = stage!();
+    let reads = effect(Arc::new(|mut tx| {
+        Box::pin(async move {
+            sqlx::query("SELECT $1::text::int").bind("deadlock detected").execute(&mut *tx).await?;
+            tx.done()
+        })
+    }));
+    let failure = fails_alone(&stage, reads).await;
+    assert!(failure.to_string().contains("invalid input syntax"), "{failure}");
+}
+
 #[tokio::test]
 async fn c3_a_write_that_leaves_a_transaction_open_fails_alone() {
     let stage = stage!();

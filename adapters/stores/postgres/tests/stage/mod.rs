@@ -138,19 +138,26 @@ impl Drop for Stage {
 impl Stage {
     /// Returns when a backend of this schema's store waits for a lock of a row.
     pub(crate) async fn somebody_waits(&self) {
-        let waiting = format!(
-            "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%{}%'",
-            self.schema
-        );
+        self.somebody("wait_event_type = 'Lock'").await;
+    }
+
+    /// Returns when one is in `pg_sleep`.
+    pub(crate) async fn somebody_sleeps(&self) {
+        self.somebody("wait_event = 'PgSleep'").await;
+    }
+
+    async fn somebody(&self, does: &str) {
+        let count =
+            format!("SELECT count(*) FROM pg_stat_activity WHERE {does} AND query LIKE '%{}%'", self.schema);
         let mut connection = self.connect().await;
         for _ in 0..TRIES {
-            let count = sqlx::query_scalar(AssertSqlSafe(waiting.clone())).fetch_one(&mut connection).await;
+            let count = sqlx::query_scalar(AssertSqlSafe(count.clone())).fetch_one(&mut connection).await;
             let count: i64 = count.unwrap();
             if count > 0 {
                 return;
             }
             self.env.sleep(PAUSE).await;
         }
-        panic!("nobody waits for a lock, as they should");
+        panic!("nobody of whom {does}, as they should");
     }
 }

@@ -1,10 +1,9 @@
 //! Writes that are recorded as statements: they travel with the commit, and keep every promise of those that run here.
 
-use std::sync::Arc;
-use std::time::Duration;
+mod failures;
 
-use keylane::ErrorKind;
-use keylane::config::Period;
+use std::sync::Arc;
+
 use keylane::conformance::store::Harness;
 use keylane::store::{CommitGroup, Effect, Fate, TxHome};
 use keylane_postgres::{Pooler, Postgres, PostgresConfig, Statement, sql};
@@ -69,69 +68,6 @@ async fn a_commit_with_statements_is_one_round_trip() {
     let all: Vec<_> = (1..=3).flat_map(|times| (0..100).map(move |at| format!("{times} {at}"))).collect();
     assert_eq!(stage.rows("rows").await, all, "in the order of the events");
     assert_eq!(stage.rows("others").await.len(), 300);
-}
-
-/// Each between good ones, which must not suffer; these are statements as well, or run here.
-#[tokio::test]
-async fn c3_a_statement_that_fails_fails_alone() {
-    let stage = stage!();
-    stage.run("INSERT INTO parents VALUES (1)").await;
-    let worker = Worker::new(&stage).await;
-    let claim = worker.claim().await;
-    let insert_one = "INSERT INTO written (name, text) VALUES ('rows', $1)";
-    let all = [
-        (sql("INSERT INTO nowhere VALUES (1)"), "\"nowhere\" does not exist"),
-        (sql(insert_one), "wrong number of parameters"),
-        (sql(insert_one).bind("a\0b"), "has a NUL in it"),
-        (sql("INSERT INTO written (name, text) VALUES ('rows', 'x'); COMMIT"), "multiple commands"),
-        (sql("COMMIT"), "syntax error"),
-        (sql(""), "syntax error"),
-        (sql("SELECT 1 / $1").bind(0), "division by zero"),
-        (sql("INSERT INTO parents VALUES (1)"), "duplicate key"),
-        (sql("INSERT INTO refused VALUES (99)"), "foreign key"),
-    ];
-    let mut good = Vec::new();
-    for (number, (bad, says)) in all.into_iter().enumerate() {
-        for (kind, [before, after]) in
-            [("stated", [state("before"), state("after")]), ("run here", [insert("before"), insert("after")])]
-        {
-            let bad = vec![state("never to be seen"), stated(bad.clone())];
-            let group = worker.group(&claim, vec![vec![before], bad, vec![after]]);
-            let fates = worker.store.commit(&called(group, &format!("{number} {kind}"))).await.unwrap().fates;
-            let [Fate::Committed, Fate::Failed(failure), Fate::Committed] = &fates[..] else {
-                panic!("{fates:?} instead of {says:?}, {kind}")
-            };
-            assert!(failure.to_string().contains(says), "{failure} instead of {says:?}, {kind}");
-            good.extend(["before", "after"]);
-            assert_eq!(stage.rows("rows").await, good, "{says}, {kind}: each once, and nothing else");
-        }
-    }
-}
-
-/// Its own event's duplicate is none of the group's.
-#[tokio::test]
-async fn c2_a_duplicates_statement_does_not_run() {
-    let stage = stage!();
-    let worker = Worker::new(&stage).await;
-    let claim = worker.claim().await;
-    let group = |text: &str| called(worker.group(&claim, vec![vec![state(text)]]), "same");
-    assert_eq!(worker.store.commit(&group("first")).await.unwrap().fates, [Fate::Committed]);
-    assert_eq!(worker.store.commit(&group("second")).await.unwrap().fates, [Fate::Duplicate]);
-    assert_eq!(stage.rows("rows").await, ["first"]);
-}
-
-/// C1: where the claim went to another, nothing runs.
-#[tokio::test]
-async fn c1_a_statement_of_a_lost_claim_does_not_run() {
-    let stage = stage!();
-    let worker = Worker::new(&stage).await;
-    let claim = worker.claim().await;
-    let again = worker.claim().await;
-    let fates = worker.store.commit(&worker.group(&claim, vec![vec![state("late")]])).await.unwrap().fates;
-    assert!(!fates[0].is_committed(), "{fates:?}");
-    assert_eq!(stage.rows("rows").await, [""; 0]);
-    let fates = worker.store.commit(&worker.group(&again, vec![vec![state("in time")]])).await.unwrap().fates;
-    assert_eq!(fates, [Fate::Committed]);
 }
 
 #[tokio::test]
@@ -210,100 +146,68 @@ async fn what_a_statement_is_about_may_change() {
     assert_eq!(stage.rows("rows").await.len(), 3);
 }
 
-/// Texts that are made up do not stay for ever.
+/// Texts that are made up do not stay for ever, also where one of them fails.
 #[tokio::test]
 async fn no_more_than_some_statements_stay_prepared() {
     let stage = stage!();
     let config = PostgresConfig { commit_connections: 1, ..stage.config() };
     let worker = worker_with(&stage, config).await;
     let claim = worker.claim().await;
-    for times in 1..=3 {
-        let made = |at: usize| format!("INSERT INTO written (name, text) VALUES ('rows', '{times} {at}')");
-        let writes = (0..200).map(|at| vec![stated(sql(AssertSqlSafe(made(at))))]).collect();
+    let made = |text: &str| {
+        let insert = format!("INSERT INTO written (name, text) VALUES ('rows', '{text}')");
+        vec![stated(sql(AssertSqlSafe(insert)))]
+    };
+    let fails = || vec![stated(sql("SELECT 1 / 0"))];
+    let mut committed = 0;
+    for times in 1..=28 {
+        // Too many to travel with the commit, then few enough; the second of each with one that fails.
+        let count = if times <= 12 { 60 } else { 30 };
+        let mut writes: Vec<_> = (0..count).map(|at| made(&format!("{times} {at}"))).collect();
+        writes.extend([2, 14].contains(&times).then(fails));
         let group = called(worker.group(&claim, writes), &times.to_string());
-        assert_eq!(worker.store.commit(&group).await.unwrap().fates, vec![Fate::Committed; 200], "{times}");
+        let fates = worker.store.commit(&group).await.unwrap().fates;
+        assert_eq!(fates.iter().filter(|fate| fate.is_committed()).count(), count, "{times}: {fates:?}");
+        committed += count;
     }
-    assert_eq!(stage.rows("rows").await.len(), 600);
+    assert_eq!(stage.rows("rows").await.len(), committed);
     let count = "INSERT INTO written (name, text)
         SELECT 'count', count(*) FROM pg_prepared_statements WHERE name LIKE 'keylane\\_%'";
-    let group = called(worker.group(&claim, vec![vec![stated(sql(count))]]), "count");
-    assert_eq!(worker.store.commit(&group).await.unwrap().fates, [Fate::Committed]);
-    let count: usize = stage.rows("count").await[0].parse().unwrap();
-    assert!((1..=400).contains(&count), "{count} stand prepared");
+    let here = effect(Arc::new(move |mut tx| {
+        Box::pin(async move {
+            sqlx::query(count).execute(&mut *tx).await?;
+            tx.done()
+        })
+    }));
+    // On the connections of each kind.
+    for (name, count) in [("stated", stated(sql(count))), ("run here", here)] {
+        let group = called(worker.group(&claim, vec![vec![count]]), name);
+        assert_eq!(worker.store.commit(&group).await.unwrap().fates, [Fate::Committed]);
+    }
+    for count in stage.rows("count").await {
+        let count: usize = count.parse().unwrap();
+        assert!((1..=300).contains(&count), "{count} stand prepared");
+    }
 }
 
-/// The server ends it; then it runs alone, and is known to be the one.
+/// The server closes a connection on which a gigabyte comes at once.
 #[tokio::test]
-async fn s3_a_statement_without_an_end_fails_alone() {
-    let stage = stage!();
-    let worker = Worker::on(&stage, stage.open().await, Duration::from_secs(3)).await;
-    let claim = worker.claim().await;
-    let sleeps = stated(sql("SELECT pg_sleep(600)"));
-    let group = worker.group(&claim, vec![vec![state("before")], vec![sleeps], vec![state("after")]]);
-    let fates = worker.store.commit(&group).await.unwrap().fates;
-    assert!(matches!(fates[..], [Fate::Committed, Fate::Failed(_), Fate::Committed]), "{fates:?}");
-    assert_eq!(stage.rows("rows").await, ["before", "after"]);
-}
-
-/// None is the culprit: they commit in parts.
-#[tokio::test]
-async fn s3_statements_that_take_too_long_together_all_commit() {
-    let stage = stage!();
-    let config = PostgresConfig { effect_limit: Some(Period::millis(400)), ..stage.config() };
-    let worker = worker_with(&stage, config).await;
-    let claim = worker.claim().await;
-    let slow = |at: usize| {
-        let insert = "INSERT INTO written (name, text) SELECT 'rows', $1 FROM pg_sleep(0.15)";
-        vec![stated(sql(insert).bind(at.to_string()))]
-    };
-    let group = worker.group(&claim, (0..5).map(slow).collect());
-    assert_eq!(worker.store.commit(&group).await.unwrap().fates, vec![Fate::Committed; 5]);
-    assert_eq!(stage.rows("rows").await, ["0", "1", "2", "3", "4"], "each once");
-    // More than one transaction wrote them.
-    let count = "SELECT count(DISTINCT xmin::text) FROM written WHERE name = 'rows'";
-    let count: i64 = sqlx::query_scalar(count).fetch_one(&mut stage.connect().await).await.unwrap();
-    assert!(count > 1, "{count} transactions, of which none may take so long");
-}
-
-/// Of one statement that is its own transaction, and has writes in it.
-#[tokio::test]
-async fn u1_a_lost_answer_to_a_commit_with_statements_is_unknown() {
+async fn large_statements_go_one_by_one() {
     let stage = stage!();
     let proxy = Proxy::before(&stage.url()).await;
     let config = PostgresConfig { url: Some(proxy.url.clone().into()), ..stage.config() };
     let worker = worker_with(&stage, config).await;
     let claim = worker.claim().await;
-    let before = called(worker.group(&claim, vec![vec![state("before")]]), "before");
-    assert_eq!(worker.store.commit(&before).await.unwrap().fates, [Fate::Committed]);
-    let group = called(worker.group(&claim, vec![vec![state("x")]]), "x");
-    proxy.lose(b"SELECT 1\0");
-    let error = worker.store.commit(&group).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Unknown, "{error:?}");
-    assert_eq!(worker.store.resolve(&group).await.unwrap(), [Fate::Committed]);
-    assert_eq!(worker.store.commit(&group).await.unwrap().fates, [Fate::Duplicate]);
-    assert_eq!(stage.rows("rows").await, ["before", "x"], "once");
-}
-
-/// Two commits that lock each other out: one is sacrificed, and done again without a word to anyone.
-#[tokio::test]
-async fn c4_a_deadlock_of_statements_costs_no_attempt() {
-    let stage = stage!();
-    stage.run("CREATE TABLE stock (id int, n int); INSERT INTO stock VALUES (1, 0), (2, 0)").await;
-    let workers = [Worker::new(&stage).await, Worker::new(&stage).await];
-    let mut groups = Vec::new();
-    for (worker, (first, second)) in workers.iter().zip([(1, 2), (2, 1)]) {
-        let lease = worker.lease(&format!("key {first}")).await;
-        // Long enough for the other one to hold its own.
-        let takes =
-            |id: i32| stated(sql("UPDATE stock SET n = n + 1 FROM pg_sleep(0.3) WHERE id = $1").bind(id));
-        groups.push(worker.ending(&lease, &format!("event {first}"), vec![takes(first), takes(second)]));
+    let large = "x".repeat(1 << 20);
+    let length = "INSERT INTO written (name, text) SELECT 'rows', length($1)";
+    for (name, many, at_once) in [("before", 1, None), ("few", 3, Some(true)), ("many", 9, Some(false))] {
+        let writes = (0..many).map(|_| vec![stated(sql(length).bind(&large))]).collect();
+        let group = called(worker.group(&claim, writes), name);
+        proxy.answers();
+        assert_eq!(worker.store.commit(&group).await.unwrap().fates, vec![Fate::Committed; many]);
+        let trips = proxy.answers();
+        assert!(at_once.is_none_or(|at_once| at_once == (trips == 1)), "{trips} for {name}");
     }
-    let both = tokio::join!(workers[0].store.commit(&groups[0]), workers[1].store.commit(&groups[1]));
-    assert_eq!(both.0.unwrap().fates, [Fate::Committed]);
-    assert_eq!(both.1.unwrap().fates, [Fate::Committed]);
-    let sum: i64 =
-        sqlx::query_scalar("SELECT sum(n) FROM stock").fetch_one(&mut stage.connect().await).await.unwrap();
-    assert_eq!(sum, 4, "each once");
+    assert_eq!(stage.rows("rows").await, vec!["1048576"; 13]);
 }
 
 #[tokio::test]
