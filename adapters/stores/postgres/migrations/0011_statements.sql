@@ -10,3 +10,6 @@ BEGIN
     END LOOP;
     RETURN p_held;
 END $$;
+
+-- That a sequence is there already is no news to the service's log.
+ALTER FUNCTION {keylane}.ledger_write(text) SET client_min_messages = warning;
