@@ -14,7 +14,7 @@ use crate::workload;
 
 /// Records that are published together.
 const TOGETHER: usize = 100;
-/// How often a part is tried while the broker is away,
+/// How often a part is tried,
 const TRIES_MAX: u32 = 60;
 /// and how long after each other.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -32,21 +32,27 @@ pub(crate) async fn publish(service: &Service, pace: Option<u32>) -> Result<(), 
         if let Some(beat) = &mut beat {
             beat.tick().await;
         }
-        let mut tries = 1;
-        loop {
+        // All of them again, in their order: what arrived the first time is a duplicate.
+        let done = until_done(async || {
             let batch = part.iter().map(|event| event.to(service.topic.name())).collect();
-            let answers = publisher.publish(batch).await;
-            match answers.into_iter().find_map(Result::err) {
-                None => break,
-                // All of them again, in their order: what arrived the first time is a duplicate.
-                Some(error) if error.class() == Class::Transient && tries < TRIES_MAX => tries += 1,
-                Some(error) => return Err(error.context("publishing the workload")),
-            }
-            tokio::time::sleep(PAUSE).await;
-        }
+            publisher.publish(batch).await.into_iter().try_for_each(|published| published.map(drop))
+        });
+        done.await.map_err(|error| error.context("publishing the workload"))?;
         published += part.len() as u32;
-        run::note_published(&service.database, published).await?;
+        until_done(async || run::note_published(&service.database, published).await).await?;
     }
     publisher.close().await;
     Ok(())
+}
+
+/// Tries again for as long as it may pass: the broker is away, or others write to the file.
+async fn until_done(attempt: impl AsyncFn() -> Result<(), Error>) -> Result<(), Error> {
+    let mut tries = 1;
+    loop {
+        match attempt().await {
+            Err(error) if error.class() == Class::Transient && tries < TRIES_MAX => tries += 1,
+            ended => return ended,
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
 }
